@@ -1,0 +1,85 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # variables shared with the other parts
+# A million chunks: the start after a kill, memory, hits and misses; and the syncs counted from
+# outside. Only coffer is measured here. Sourced by run.sh.
+
+million_request() { # WHO PATH
+    request=(BENCH_PATH="$2" BENCH_KEYS="$work/keys-$1" BENCH_ORDER=loop)
+}
+million_before() { :; }
+million_settle() { :; }
+million_after() { :; }
+
+memory_mebibytes() { # FIELD of /proc/PID/status
+    awk -v field="$1:" '$1 == field { printf "%.0f", $2 / 1024 }' "/proc/$(coffer_pid)/status"
+}
+
+million_case() { # NAME COUNT
+    local count=$2 before folder=$work/coffer-million
+    case_name=$1 case_script=get.lua case_hooks=million
+    contestant coffer || return 0
+    enough_space $((count * 1024 * 3)) || return 1
+    coffer_use "$folder" || return 1
+    say "$case_name: inserting $count chunks"
+    before=${EPOCHREALTIME/[.,]/}
+    coffer_fill 3 0 "$count" 1024 || return 1
+    value_record insert_per_second $((count * 1000000 / (${EPOCHREALTIME/[.,]/} - before)))
+
+    end_child coffer KILL
+    coffer_start "$folder" || return 1
+    value_record ready_seconds_after_kill "$coffer_start_seconds"
+    say "$case_name: ready $coffer_start_seconds s after kill -9"
+    [ "$(coffer_number chunks)" -eq "$count" ] ||
+        fault coffer "$(coffer_number chunks) of $count durable chunks are there after kill -9" || return 1
+
+    keys_write 3 "$count" 1024 "$work/keys-present"
+    keys_write 4 "$count" 1024 "$work/keys-absent"
+    million_read_all || return 1
+    variants[present]="chunk coffer /v1/chunks/{key}"
+    variants[absent]=${variants[present]}
+    case_who=(present absent)
+    measure
+    value_record peak_resident_mebibytes "$(memory_mebibytes VmHWM)"
+    coffer_drop "$folder"
+}
+
+# Every name once, by one thread; ten minutes are a limit, not a measure.
+million_read_all() {
+    say "$case_name: reading all of them"
+    request=(BENCH_PATH="/v1/chunks/{key}" BENCH_KEYS="$work/keys-present" BENCH_ORDER=once)
+    load coffer "http://${address[coffer]}/" 1 600 || return 1
+    value_record resident_mebibytes "$(memory_mebibytes VmRSS)"
+}
+
+# --- syncs, as the kernel sees them --------------------------------------------------------
+
+syncs_case() { # NAME
+    local pid answered traced reported
+    case_name=$1 case_script=put.lua case_hooks=put put_size=1024
+    contestant coffer || return 0
+    if ! strace -c -o "$work/strace.out" true 2>/dev/null; then
+        say "$case_name: strace may not trace here, skipped"
+        return 0
+    fi
+    head -c "$put_size" /dev/urandom >"$work/body-$put_size"
+    coffer_stop || return 1
+    # The filter keeps strace out of the way of every other system call.
+    coffer_start "$work/coffer-syncs" strace -f --seccomp-bpf -c -o "$work/strace.out" \
+        -e trace=fdatasync,fsync,sync_file_range,syncfs,sync,msync || return 1
+    put_before synced || return 1
+    put_request synced /v1/chunks
+    load synced "http://${address[coffer]}/" "${thread_counts[0]}" "$seconds" || return 1
+    extra="{}"
+    put_after synced || return 1
+    answered=$(jq .requests <<<"$load_result")
+    reported=$(jq .syncs <<<"$extra")
+    pid=$(coffer_pid)
+    kill -TERM "$pid"
+    wait "${child[coffer]}" || fault coffer "cofferd under strace did not end with 0" || return 1
+    unset "child[coffer]"
+    traced=$(awk '$NF ~ /^(fdatasync|fsync|sync_file_range|syncfs|sync|msync)$/ { n += $4 } END { print n + 0 }' \
+        "$work/strace.out")
+    value_record syncs_per_write_traced "$(jq -n "$traced / $answered")"
+    value_record syncs_per_write_reported "$(jq -n "$reported / $answered")"
+    say "$case_name: $answered writes, $traced syncs traced from start to stop, $reported reported"
+    coffer_drop "$work/coffer-syncs"
+}

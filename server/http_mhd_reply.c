@@ -1,0 +1,118 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/http_mhd.h"
+#include "storage/base/bytes.h"
+#include "storage/base/invariant.h"
+#include "storage/base/log.h"
+
+enum { STREAM_BLOCK_SIZE = 256 * 1024 };
+
+/* The body of a reply to HEAD: only its size is wanted. */
+static ssize_t read_nothing(void *context, uint64_t at, char *out, size_t max)
+{
+    (void)context;
+    (void)at;
+    (void)out;
+    (void)max;
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static ssize_t read_stream(void *context, uint64_t at, char *out, size_t max)
+{
+    struct http_call *call = context;
+    uint64_t total = call->exchange->reply.size;
+    struct error err = {COFFER_OK, ""};
+    enum coffer_status status;
+    size_t size = 0;
+
+    (void)at;
+    do {
+        status = exchange_read(call->exchange, out, max, &size, &err);
+        if (status == COFFER_AGAIN && exchange_park(call->exchange))
+            return 0;
+    } while (status == COFFER_AGAIN);
+    if (status != COFFER_OK) {
+        log_write(LOG_ERROR, "reply_cut", "%s: %s: %s", call->exchange->request_id,
+            status_code(status), err.text);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    call->streamed += size;
+    if (size > 0)
+        return (ssize_t)size;
+    if (total != REPLY_SIZE_UNKNOWN && call->streamed < total)
+        return MHD_CONTENT_READER_END_WITH_ERROR; /* shorter than announced */
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static struct MHD_Response *make_file_response(const struct reply *reply)
+{
+    int fd = fcntl(reply->fd, F_DUPFD_CLOEXEC, 3); /* libmicrohttpd closes it */
+    struct MHD_Response *response;
+
+    if (fd < 0) {
+        log_write(LOG_ERROR, "reply_cut", "duplicate a descriptor: %s", strerror(errno));
+        return NULL;
+    }
+    response = MHD_create_response_from_fd_at_offset64(reply->size, fd, reply->offset);
+    if (response == NULL)
+        (void)close(fd);
+    return response;
+}
+
+/* libmicrohttpd only reads it, but its prototype lacks the const. */
+static void *not_const(const void *data)
+{
+    union {
+        const void *in;
+        void *out;
+    } same = {.in = data};
+
+    return same.out;
+}
+
+static struct MHD_Response *make_response(struct http_call *call)
+{
+    const struct reply *reply = &call->exchange->reply;
+    uint64_t size = reply->size == REPLY_SIZE_UNKNOWN ? MHD_SIZE_UNKNOWN : reply->size;
+
+    if (size == 0)
+        return MHD_create_response_from_buffer(0, not_const(""), MHD_RESPMEM_PERSISTENT);
+    if (call->exchange->method == METHOD_HEAD || reply->status == 304)
+        return MHD_create_response_from_callback(size, 1, read_nothing, NULL, NULL);
+    switch (reply->form) {
+    case REPLY_FILE:
+        return make_file_response(reply);
+    case REPLY_STREAM:
+        return MHD_create_response_from_callback(size,
+            size == MHD_SIZE_UNKNOWN ? STREAM_BLOCK_SIZE : (size_t)min_u64(size, STREAM_BLOCK_SIZE),
+            read_stream, call, NULL);
+    case REPLY_EMPTY:
+    case REPLY_MEMORY:
+    default:
+        return MHD_create_response_from_buffer(
+            (size_t)size, not_const(reply->data), MHD_RESPMEM_PERSISTENT);
+    }
+}
+
+enum MHD_Result http_reply_queue(struct http_call *call)
+{
+    const struct reply *reply = &call->exchange->reply;
+    struct MHD_Response *response = make_response(call);
+    enum MHD_Result result = MHD_YES;
+
+    if (response == NULL)
+        return MHD_NO;
+    for (unsigned i = 0; i < reply->header_count && result == MHD_YES; i++)
+        result = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
+    if (result == MHD_YES && unlikely(atomic_load_explicit(&call->worker->service->state,
+                                          memory_order_relaxed) == SERVICE_DRAINING))
+        result = MHD_add_response_header(response, "Connection", "close");
+    if (result == MHD_YES)
+        result = MHD_queue_response(call->connection, (unsigned)reply->status, response);
+    MHD_destroy_response(response);
+    call->queued = result == MHD_YES;
+    return result;
+}

@@ -1,0 +1,33 @@
+/* cofferd: wiring only. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "server/lifecycle.h"
+#include "server/options.h"
+#include "storage/base/log.h"
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct error err;
+    enum options_action action;
+    int code;
+
+    signals_block();
+    if (options_parse(&options, argc, argv, environ, &action, &err) != COFFER_OK) {
+        (void)fprintf(stderr, "cofferd: %s\n", err.text);
+        return 2;
+    }
+    if (action == OPTIONS_HELP) {
+        options_help(stdout);
+        return 0;
+    }
+    if (action == OPTIONS_VERSION) {
+        (void)printf("cofferd %s\n", options_version());
+        return 0;
+    }
+    log_configure((enum log_level)options.log_level, options.log_format == 1);
+    code = lifecycle_run(&options);
+    options_release(&options);
+    return code;
+}

@@ -1,0 +1,171 @@
+#include "storage/channel/lane.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/base/bytes.h"
+#include "storage/base/clock.h"
+#include "storage/base/invariant.h"
+#include "storage/channel/lane_parts.h"
+
+/* A buffer of no size still lets operations queue up while the one before is being flushed. */
+enum { ROOM_MIN = 1 << 20 };
+
+const char *lane_name(const struct lane *lane)
+{
+    return lane->name;
+}
+
+static uint64_t room_of(const struct lane *lane)
+{
+    return max_u64(lane->set->settings.buffer_size, ROOM_MIN);
+}
+
+bool lane_is_due(const struct lane *lane, uint64_t now_ns, uint64_t *deadline_ns)
+{
+    const struct lane_settings *settings = &lane->set->settings;
+
+    invariant(lane->first != NULL);
+    if (lane->queued_bytes >= room_of(lane) / 2 || lane->room_waiters != NULL ||
+        atomic_load(&lane->set->draining))
+        return true;
+    if (lane->urgent > 0) {
+        *deadline_ns = lane->urgent_ns + settings->sync_delay_ns;
+        return settings->sync_delay_ns == 0 || now_ns >= *deadline_ns;
+    }
+    *deadline_ns = lane->first->pushed_ns + settings->flush_interval_ns;
+    return now_ns >= *deadline_ns;
+}
+
+static void append(struct lane *lane, struct lane_op *op)
+{
+    op->next = NULL;
+    op->previous = lane->last;
+    if (lane->last != NULL)
+        lane->last->next = op;
+    else
+        lane->first = op;
+    lane->last = op;
+    lane->queued_bytes += op->bytes;
+    lane->queued_count++;
+}
+
+static void note_urgent(struct lane *lane)
+{
+    if (lane->urgent++ == 0 && lane->set->settings.sync_delay_ns > 0)
+        lane->urgent_ns = clock_monotonic_ns();
+}
+
+/* Wake the worker, or find one; drops the lane's lock. */
+static void wake_worker(struct lane *lane, bool needed)
+{
+    bool call = needed && !lane->staffed;
+
+    if (call)
+        lane->staffed = true;
+    else if (needed && lane->sleeping)
+        pthread_cond_signal(&lane->work);
+    lock_drop(&lane->lock);
+    if (call)
+        lane_set_call_worker(lane->set, lane);
+}
+
+bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter)
+{
+    uint64_t deadline;
+    bool was_empty;
+
+    lock_take(&lane->lock);
+    if (lane->queued_bytes + lane->flushing_bytes > 0 &&
+        lane->queued_bytes + lane->flushing_bytes + op->bytes > room_of(lane)) {
+        waiter->next = lane->room_waiters;
+        lane->room_waiters = waiter;
+        wake_worker(lane, lane->first != NULL);
+        return false;
+    }
+    was_empty = lane->first == NULL;
+    op->seq = lane->last_seq = atomic_fetch_add(&lane->set->next_seq, 1) + 1;
+    op->pushed_ns = clock_monotonic_ns();
+    atomic_store_explicit(&op->state, LANE_OP_QUEUED, memory_order_relaxed);
+    op->urgent = op->urgent || lane->set->settings.buffer_size == 0;
+    append(lane, op);
+    if (op->queued != NULL)
+        op->queued(op);
+    if (op->urgent)
+        note_urgent(lane);
+    wake_worker(lane, was_empty || lane->urgent == 1 || lane_is_due(lane, op->pushed_ns, &deadline));
+    return true;
+}
+
+bool lane_drop_op(struct lane *lane, struct lane_op *op)
+{
+    bool queued;
+
+    lock_take(&lane->lock);
+    queued = atomic_load(&op->state) == LANE_OP_QUEUED;
+    if (queued) {
+        *(op->previous != NULL ? &op->previous->next : &lane->first) = op->next;
+        *(op->next != NULL ? &op->next->previous : &lane->last) = op->previous;
+        lane->queued_bytes -= op->bytes;
+        lane->queued_count--;
+        lane->urgent -= op->urgent;
+        atomic_store(&op->state, LANE_OP_DONE);
+    }
+    lock_drop(&lane->lock);
+    return queued;
+}
+
+void lane_hurry(struct lane *lane)
+{
+    lock_take(&lane->lock);
+    if (lane->last != NULL && !lane->last->urgent) {
+        lane->last->urgent = true; /* so that the count is right when it is taken or dropped */
+        note_urgent(lane);
+    }
+    wake_worker(lane, lane->first != NULL);
+}
+
+bool lane_wait_durable(struct lane *lane, uint64_t seq, struct lane_waiter *waiter)
+{
+    lock_take(&lane->lock);
+    if (lane->durable_seq >= seq || (lane->first == NULL && lane->flushing_count == 0)) {
+        lock_drop(&lane->lock);
+        return true;
+    }
+    waiter->seq = seq;
+    waiter->next = lane->sync_waiters;
+    lane->sync_waiters = waiter;
+    lock_drop(&lane->lock);
+    lane_hurry(lane);
+    return false;
+}
+
+uint64_t lane_last_seq(struct lane *lane)
+{
+    uint64_t seq;
+
+    lock_take(&lane->lock);
+    seq = lane->last_seq;
+    lock_drop(&lane->lock);
+    return seq;
+}
+
+size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool take,
+    struct lane_failure *failures, size_t count)
+{
+    size_t found = 0, kept = 0;
+
+    lock_take(&lane->lock);
+    for (size_t i = 0; i < lane->failure_count; i++) {
+        const struct lane_failure *failure = &lane->failures[i];
+        bool asked = failure->seq >= first && failure->seq <= last && found < count;
+
+        if (asked)
+            failures[found++] = *failure;
+        if (!asked || !take)
+            lane->failures[kept++] = *failure;
+    }
+    lane->failure_count = kept;
+    lock_drop(&lane->lock);
+    return found;
+}

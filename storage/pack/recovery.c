@@ -1,0 +1,640 @@
+#include "storage/pack/recovery.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/base/bytes.h"
+#include "storage/base/clock.h"
+#include "storage/base/fault.h"
+#include "storage/base/invariant.h"
+#include "storage/base/log.h"
+#include "storage/io/file.h"
+#include "storage/pack/local_parts.h"
+#include "storage/pack/pack_scan.h"
+
+enum {
+    BATCH_RECORDS_MAX = 2000,
+    TOUCHED_SLOTS = 8192, /* a power of two, more than any batch touches without tombstones */
+    UPLOADS_AT_ONCE = 256,
+};
+
+struct replay { /* one pack that is scanned */
+    struct pack *pack;
+    char name[PACK_NAME_SIZE];
+    uint64_t base_lsn;
+    struct index_pack row; /* the watermark so far */
+    uint64_t file_size;
+    uint64_t good_end; /* behind the last whole record */
+    struct pack_scan *scan; /* NULL: not begun, or at its end */
+    struct pack_scan_item item;
+    bool begun, ended, sealed_before;
+    uint32_t *offsets; /* of all records, for going on with the pack */
+    size_t offset_count, offset_capacity;
+};
+
+struct recovery {
+    struct local_engine *engine;
+    struct applier applier;
+    struct replay *replays; /* by base LSN */
+    size_t count;
+    size_t batched; /* records in the batch */
+    uint64_t last_lsn, applied;
+    uint64_t touched[TOUCHED_SLOTS]; /* first bytes of the keys that the batch changes; 0: free */
+};
+
+/* ---- finding the packs ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+
+    return *x < *y ? -1 : *x > *y;
+}
+
+static enum coffer_status list_packs(
+    const char *dir, uint64_t **out, size_t *count, struct error *err)
+{
+    DIR *folder = opendir(dir);
+    size_t capacity = 64;
+    struct dirent *entry;
+
+    if (folder == NULL)
+        return error_errno(err, "open folder %s", dir);
+    *count = 0;
+    *out = malloc(capacity * sizeof(uint64_t));
+    invariant(*out != NULL);
+    while ((entry = readdir(folder)) != NULL) {
+        uint64_t id;
+
+        if (!pack_id_from_name(entry->d_name, &id))
+            continue;
+        if (*count == capacity) {
+            capacity *= 2;
+            *out = realloc(*out, capacity * sizeof(uint64_t));
+            invariant(*out != NULL);
+        }
+        (*out)[(*count)++] = id;
+    }
+    closedir(folder);
+    qsort(*out, *count, sizeof(uint64_t), by_number);
+    return COFFER_OK;
+}
+
+static void add_replay(struct recovery *recovery, struct pack *pack,
+    const struct pack_header *header, const struct index_pack *row, uint64_t file_size)
+{
+    struct replay *replay;
+
+    recovery->replays =
+        realloc(recovery->replays, (recovery->count + 1) * sizeof(struct replay));
+    invariant(recovery->replays != NULL);
+    replay = &recovery->replays[recovery->count++];
+    memset(replay, 0, sizeof(*replay));
+    replay->pack = pack;
+    pack_file_name(pack->id, replay->name);
+    replay->base_lsn = header->base_lsn;
+    replay->row = *row;
+    replay->file_size = file_size;
+    replay->good_end = row->end;
+}
+
+/* A pack file whose header cannot be used: kept as it is, and counted as damage. */
+static void keep_aside(struct recovery *recovery, uint64_t id, const char *name,
+    uint64_t file_size, const struct error *reason)
+{
+    struct index_pack row = {.state = PACK_POISONED, .end = file_size};
+
+    log_write(LOG_ERROR, "pack_damaged", "pack %s is kept aside: %s", name, reason->text);
+    (void)pack_set_add(recovery->engine->packs, id, 0, -1, &row, 0);
+    pack_set_add_damaged(recovery->engine->packs, id);
+}
+
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
+/* Open one pack and say what has to be done with it. */
+static enum coffer_status take_pack_fd(
+    struct recovery *recovery, uint64_t id, const char *name, int fd, bool *taken,
+    struct error *err)
+{
+    struct local_engine *engine = recovery->engine;
+    uint8_t bytes[PACK_HEADER_SIZE] = {0};
+    struct index_pack row = {.state = PACK_OPEN, .end = PACK_HEADER_SIZE};
+    struct pack_header header;
+    struct pack *pack;
+    struct stat info;
+    uint64_t dead;
+    size_t got;
+    bool known;
+    enum coffer_status status;
+
+    if (fstat(fd, &info) != 0)
+        return error_errno(err, "look at pack %s", name);
+    status = file_read_some(fd, bytes, sizeof(bytes), 0, &got, name, err);
+    if (status == COFFER_OK)
+        status = index_find_pack(engine->index, id, &row, &dead, &known, err);
+    if (status != COFFER_OK)
+        return status;
+    status = pack_header_decode(bytes, &header, err);
+    if (status == COFFER_FORMAT_UNKNOWN)
+        return status;
+    if (status == COFFER_OK &&
+        (header.pack_id != id ||
+            memcmp(header.store, engine->options.store, STORE_UUID_SIZE) != 0))
+        status = error_set(err, COFFER_DATA_CORRUPT, "it belongs to another store or name");
+    if (status != COFFER_OK) {
+        struct error reason = err == NULL ? (struct error){0} : *err;
+
+        /* A crash right after a pack was made leaves a file without a header: nothing is lost
+         * with it, for a pack's first sync comes before its first acknowledgement. */
+        if (!known && (got < PACK_HEADER_SIZE || is_zero(bytes, sizeof(bytes))) &&
+            info.st_size <= PACK_HEADER_SIZE)
+            return unlinkat(AT_FDCWD, name, 0) == 0 || errno == ENOENT
+                       ? COFFER_OK
+                       : error_errno(err, "remove empty pack %s", name);
+        keep_aside(recovery, id, name, (uint64_t)info.st_size, &reason);
+        return COFFER_OK;
+    }
+    recovery->last_lsn = max_u64(recovery->last_lsn, max_u64(row.last_lsn, header.base_lsn));
+    if ((uint64_t)info.st_size < row.end) {
+        log_write(LOG_ERROR, "pack_damaged", "pack %s has %lld bytes, the index knows of %" PRIu64,
+            name, (long long)info.st_size, row.end);
+        row.state = PACK_POISONED; /* nothing may be written behind a hole */
+    }
+    pack = pack_set_add(engine->packs, id, header.nonce, fd, &row, dead);
+    *taken = true;
+    if (row.state == PACK_OPEN)
+        add_replay(recovery, pack, &header, &row, (uint64_t)info.st_size);
+    else if ((uint64_t)info.st_size < row.end)
+        local_count_damage(engine, id, (uint64_t)info.st_size, "the end of the pack is missing");
+    return COFFER_OK;
+}
+
+static enum coffer_status take_pack(struct recovery *recovery, uint64_t id, struct error *err)
+{
+    char path[PATH_MAX + PACK_NAME_SIZE], name[PACK_NAME_SIZE];
+    bool taken = false;
+    enum coffer_status status;
+    int fd;
+
+    pack_file_name(id, name);
+    (void)snprintf(path, sizeof(path), "%s/%s", recovery->engine->packs_dir, name);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return error_errno(err, "open pack %s", path);
+    status = take_pack_fd(recovery, id, path, fd, &taken, err);
+    if (!taken)
+        close(fd);
+    return status;
+}
+
+/* ---- scanning ---- */
+
+static void remember(struct replay *replay, uint64_t offset)
+{
+    if (replay->offset_count == replay->offset_capacity) {
+        replay->offset_capacity = replay->offset_capacity < 1024 ? 1024
+                                                                 : 2 * replay->offset_capacity;
+        replay->offsets = realloc(replay->offsets, replay->offset_capacity * sizeof(uint32_t));
+        invariant(replay->offsets != NULL);
+    }
+    replay->offsets[replay->offset_count++] = (uint32_t)(offset / RECORD_ALIGNMENT);
+}
+
+/* Whether what is at `offset` was durable once: a later record says so. */
+static enum coffer_status was_durable(
+    struct replay *replay, uint64_t offset, uint64_t from, bool *durable, struct error *err)
+{
+    struct pack_scan *scan = pack_scan_begin(replay->pack->fd, replay->name, replay->pack->nonce,
+        from, replay->file_size, SCAN_PAYLOADS_SMALL);
+    struct pack_scan_item item = {.kind = PACK_SCAN_RECORD};
+    enum coffer_status status = COFFER_OK;
+
+    *durable = false;
+    while (!*durable && status == COFFER_OK && item.kind != PACK_SCAN_END) {
+        status = pack_scan_next(scan, &item, err);
+        if (status == COFFER_OK && item.kind == PACK_SCAN_RECORD &&
+            (item.header.durable > offset || item.header.type == RECORD_SEAL))
+            *durable = true;
+    }
+    pack_scan_end(scan);
+    return status;
+}
+
+/* The item is a gap or has a bad payload. *keep: give it a row all the same. */
+static enum coffer_status judge(
+    struct recovery *recovery, struct replay *replay, bool *keep, struct error *err)
+{
+    const struct pack_scan_item *item = &replay->item;
+    bool durable = false;
+    enum coffer_status status =
+        was_durable(replay, item->offset, item->offset + item->size, &durable, err);
+
+    *keep = durable && item->kind == PACK_SCAN_RECORD;
+    if (durable)
+        local_count_damage(recovery->engine, replay->pack->id, item->offset,
+            item->kind == PACK_SCAN_GAP ? "no record can be read here"
+                                        : "the content of a record fails its checksum");
+    return status;
+}
+
+/* The next record of the pack that counts, or its end. */
+static enum coffer_status advance(
+    struct recovery *recovery, struct replay *replay, struct error *err)
+{
+    for (;;) {
+        struct pack_scan_item *item = &replay->item;
+        bool keep = true;
+        enum coffer_status status = pack_scan_next(replay->scan, item, err);
+
+        if (status != COFFER_OK)
+            return status;
+        if (item->kind == PACK_SCAN_END) {
+            pack_scan_end(replay->scan);
+            replay->scan = NULL;
+            replay->ended = true;
+            return COFFER_OK;
+        }
+        if (item->kind == PACK_SCAN_GAP || !item->payload_good) {
+            status = judge(recovery, replay, &keep, err);
+            if (status != COFFER_OK)
+                return status;
+        }
+        if (item->kind == PACK_SCAN_RECORD && keep) {
+            remember(replay, item->offset);
+            return COFFER_OK;
+        }
+    }
+}
+
+static enum coffer_status begin(
+    struct recovery *recovery, struct replay *replay, struct error *err)
+{
+    int fault = fault_errno(FAULT_PACK_SYNC);
+
+    replay->begun = true;
+    errno = fault;
+    if (fault != 0 || fdatasync(replay->pack->fd) != 0)
+        return error_errno(err, "sync pack %s", replay->name);
+    replay->scan = pack_scan_begin(replay->pack->fd, replay->name, replay->pack->nonce,
+        replay->row.end, replay->file_size, SCAN_PAYLOADS_ALL);
+    return advance(recovery, replay, err);
+}
+
+/* ---- applying ---- */
+
+static enum coffer_status write_batch(struct recovery *recovery, struct error *err)
+{
+    enum coffer_status status;
+
+    for (size_t i = 0; i < recovery->count; i++)
+        if (recovery->replays[i].begun)
+            index_batch_put_pack(recovery->applier.batch, recovery->replays[i].pack->id,
+                &recovery->replays[i].row);
+    index_batch_add_chunks(recovery->applier.batch, recovery->applier.chunks);
+    status = index_write(recovery->engine->index, recovery->applier.batch, err);
+    index_batch_clear(recovery->applier.batch);
+    recovery->applier.chunks = 0;
+    recovery->batched = 0;
+    memset(recovery->touched, 0, sizeof(recovery->touched));
+    return status;
+}
+
+/* Note that the batch changes `key`; true if it did so before and must be written first. */
+static bool touch(struct recovery *recovery, const uint8_t *key)
+{
+    uint64_t mark = get_le64(key) | 1;
+
+    for (size_t i = mark / 2;; i++) {
+        uint64_t *slot = &recovery->touched[i % TOUCHED_SLOTS];
+
+        if (*slot == mark)
+            return true;
+        if (*slot == 0) {
+            *slot = mark;
+            return false;
+        }
+    }
+}
+
+static enum coffer_status room_for(
+    struct recovery *recovery, const uint8_t *key, struct error *err)
+{
+    enum coffer_status status;
+
+    if (recovery->batched < BATCH_RECORDS_MAX && !touch(recovery, key)) {
+        recovery->batched++;
+        return COFFER_OK;
+    }
+    status = write_batch(recovery, err);
+    (void)touch(recovery, key);
+    recovery->batched++;
+    return status;
+}
+
+/* All keys of a tombstone in one batch: a deletion is all or nothing. */
+static enum coffer_status apply_tombstone(
+    struct recovery *recovery, const struct pack_scan_item *item, struct error *err)
+{
+    size_t count = (size_t)(item->header.stored_size / DIGEST_SIZE);
+    enum coffer_status status = write_batch(recovery, err);
+    const uint8_t *payload = item->payload;
+
+    for (size_t i = 0; i < count && status == COFFER_OK && payload != NULL; i++) {
+        struct digest key;
+        bool deleted;
+
+        memcpy(key.bytes, payload + i * DIGEST_SIZE, DIGEST_SIZE);
+        status = apply_delete(&recovery->applier, &key, item->header.lsn, &deleted, err);
+    }
+    recovery->batched = BATCH_RECORDS_MAX; /* its keys are not marked as touched: write it next */
+    return status;
+}
+
+static enum coffer_status apply_manifest_record(struct recovery *recovery,
+    const struct pack_scan_item *item, struct engine_row *row, struct error *err)
+{
+    struct manifest manifest;
+    struct digest key;
+    enum coffer_status status;
+
+    if (item->payload == NULL)
+        return COFFER_OK; /* damaged: without its segments' name there is nothing to show */
+    status = manifest_decode(item->payload, (size_t)item->header.stored_size, &manifest, err);
+    if (status != COFFER_OK)
+        return status;
+    row->segmented = true;
+    row->size = manifest.size;
+    row->stored_size = manifest.stored_size;
+    row->segment_size = manifest.segment_size;
+    memcpy(row->upload.bytes, manifest.upload, UPLOAD_ID_SIZE);
+    memcpy(key.bytes, item->header.key, DIGEST_SIZE);
+    status = room_for(recovery, key.bytes, err);
+    return status == COFFER_OK ? apply_manifest(&recovery->applier, &key, row, true, err) : status;
+}
+
+static enum coffer_status apply_item(
+    struct recovery *recovery, struct replay *replay, struct error *err)
+{
+    const struct pack_scan_item *item = &replay->item;
+    const struct record_header *header = &item->header;
+    struct engine_row row = {.size = header->raw_size, .stored_size = header->stored_size,
+        .codec = header->codec, .pack = replay->pack->id, .offset = item->offset,
+        .lsn = header->lsn, .checksum = header->checksum};
+    struct upload_id upload;
+    struct digest key;
+    enum coffer_status status = COFFER_OK;
+
+    switch (header->type) {
+    case RECORD_CHUNK:
+        memcpy(key.bytes, header->key, DIGEST_SIZE);
+        status = room_for(recovery, key.bytes, err);
+        if (status == COFFER_OK)
+            status = apply_chunk(&recovery->applier, &key, &row, true, err);
+        break;
+    case RECORD_SEGMENT:
+        memcpy(upload.bytes, header->key, UPLOAD_ID_SIZE);
+        status = room_for(recovery, header->key + UPLOAD_ID_SIZE, err);
+        if (status == COFFER_OK)
+            status = apply_segment(&recovery->applier, &upload,
+                get_be64(header->key + UPLOAD_ID_SIZE), &row, true, err);
+        break;
+    case RECORD_MANIFEST:
+        status = apply_manifest_record(recovery, item, &row, err);
+        break;
+    case RECORD_TOMBSTONE:
+        status = apply_tombstone(recovery, item, err);
+        apply_dead(&recovery->applier, replay->pack->id, item->size);
+        break;
+    case RECORD_SEAL:
+        apply_dead(&recovery->applier, replay->pack->id, item->size);
+        replay->row.state = PACK_SEALED;
+        break;
+    }
+    if (status != COFFER_OK)
+        return status;
+    if (item->offset > replay->row.end) /* a hole that nothing refers to */
+        apply_dead(&recovery->applier, replay->pack->id, item->offset - replay->row.end);
+    replay->row.end = replay->good_end = item->offset + item->size;
+    replay->row.last_lsn = header->lsn;
+    replay->row.records++;
+    recovery->last_lsn = max_u64(recovery->last_lsn, header->lsn);
+    recovery->applied++;
+    return COFFER_OK;
+}
+
+/* The pack whose next record has the lowest LSN; packs are begun only when their turn may come. */
+static enum coffer_status pick(
+    struct recovery *recovery, struct replay **out, struct error *err)
+{
+    struct replay *lowest = NULL;
+
+    for (size_t i = 0; i < recovery->count; i++) {
+        struct replay *replay = &recovery->replays[i];
+
+        if (!replay->begun &&
+            (lowest == NULL || replay->base_lsn <= lowest->item.header.lsn)) {
+            enum coffer_status status = begin(recovery, replay, err);
+
+            if (status != COFFER_OK)
+                return status;
+        }
+        if (replay->begun && !replay->ended &&
+            (lowest == NULL || replay->item.header.lsn < lowest->item.header.lsn))
+            lowest = replay;
+    }
+    *out = lowest;
+    return COFFER_OK;
+}
+
+static int by_base_lsn(const void *a, const void *b)
+{
+    const struct replay *x = a, *y = b;
+
+    return x->base_lsn < y->base_lsn ? -1 : x->base_lsn > y->base_lsn;
+}
+
+static enum coffer_status apply_all(struct recovery *recovery, struct error *err)
+{
+    enum coffer_status status;
+
+    for (;;) {
+        struct replay *replay;
+
+        status = pick(recovery, &replay, err);
+        if (status != COFFER_OK || replay == NULL)
+            break;
+        status = apply_item(recovery, replay, err);
+        if (status == COFFER_OK)
+            status = advance(recovery, replay, err);
+        if (status != COFFER_OK)
+            break;
+    }
+    return status == COFFER_OK ? write_batch(recovery, err) : status;
+}
+
+/* ---- after the replay ---- */
+
+/* The records before the watermark were not scanned: their places, for the seal record. */
+static enum coffer_status complete_offsets(
+    struct replay *replay, uint64_t watermark, struct error *err)
+{
+    uint32_t *tail = replay->offsets;
+    size_t tail_count = replay->offset_count;
+    struct pack_scan *scan;
+    struct pack_scan_item item = {.kind = PACK_SCAN_RECORD};
+    enum coffer_status status = COFFER_OK;
+
+    if (watermark <= PACK_HEADER_SIZE)
+        return COFFER_OK;
+    replay->offsets = NULL;
+    replay->offset_count = replay->offset_capacity = 0;
+    scan = pack_scan_begin(replay->pack->fd, replay->name, replay->pack->nonce, PACK_HEADER_SIZE,
+        watermark, SCAN_PAYLOADS_SMALL);
+    while (status == COFFER_OK && item.kind != PACK_SCAN_END) {
+        status = pack_scan_next(scan, &item, err);
+        if (status == COFFER_OK && item.kind == PACK_SCAN_RECORD)
+            remember(replay, item.offset);
+    }
+    pack_scan_end(scan);
+    for (size_t i = 0; i < tail_count; i++)
+        remember(replay, (uint64_t)tail[i] * RECORD_ALIGNMENT);
+    free(tail);
+    return status;
+}
+
+/* Cut the torn tail and let a lane go on with the pack. */
+static enum coffer_status finish_pack(
+    struct recovery *recovery, struct replay *replay, uint64_t watermark, struct error *err)
+{
+    struct local_engine *engine = recovery->engine;
+    struct pack *pack = replay->pack;
+    struct pack_writer *writer;
+    enum coffer_status status;
+
+    if (replay->file_size > replay->good_end) {
+        if (ftruncate(pack->fd, (off_t)replay->good_end) != 0 || fsync(pack->fd) != 0)
+            return error_errno(err, "cut the torn tail of pack %s", replay->name);
+        log_write(LOG_INFO, "pack_cut", "pack %s: cut %" PRIu64 " bytes behind its last record",
+            replay->name, replay->file_size - replay->good_end);
+    }
+    atomic_store(&pack->state, (int)replay->row.state);
+    atomic_store(&pack->end, replay->row.end);
+    atomic_store(&pack->records, replay->row.records);
+    if (replay->row.state != PACK_OPEN)
+        return COFFER_OK;
+    status = complete_offsets(replay, watermark, err);
+    if (status != COFFER_OK)
+        return status;
+    status = pack_writer_adopt(
+        engine->packs, pack, replay->offsets, replay->offset_count, &writer, err);
+    replay->offsets = NULL;
+    if (status == COFFER_OK)
+        local_free_writer(engine, writer); /* one that is full is sealed by whoever takes it */
+    return status;
+}
+
+static enum coffer_status drop_unfinished_uploads(struct recovery *recovery, struct error *err)
+{
+    struct upload_id uploads[UPLOADS_AT_ONCE];
+    size_t found = UPLOADS_AT_ONCE;
+    enum coffer_status status = COFFER_OK;
+
+    while (status == COFFER_OK && found == UPLOADS_AT_ONCE) {
+        status = index_scan_uploads(
+            recovery->engine->index, uploads, UPLOADS_AT_ONCE, &found, err);
+        for (size_t i = 0; i < found && status == COFFER_OK; i++) {
+            uint64_t segments;
+
+            status = index_count_segments(recovery->engine->index, &uploads[i], &segments, err);
+            if (status == COFFER_OK)
+                status = local_drop_upload(
+                    &recovery->engine->base, &uploads[i], segments, err);
+        }
+    }
+    return status;
+}
+
+static void note_missing_pack(void *context, uint64_t pack_id, const struct index_pack *row)
+{
+    struct recovery *recovery = context;
+    struct pack *pack;
+
+    recovery->last_lsn = max_u64(recovery->last_lsn, row->last_lsn);
+    if (pack_set_list(recovery->engine->packs, pack_id - 1, &pack, 1) == 1 && pack->id == pack_id)
+        return;
+    local_count_damage(recovery->engine, pack_id, 0, "the pack file is missing");
+}
+
+static enum coffer_status run(
+    struct recovery *recovery, const uint64_t *ids, size_t count, struct error *err)
+{
+    uint64_t *watermarks;
+    enum coffer_status status = COFFER_OK;
+
+    for (size_t i = 0; i < count && status == COFFER_OK; i++)
+        status = take_pack(recovery, ids[i], err);
+    if (status == COFFER_OK)
+        status = index_scan_packs(recovery->engine->index, note_missing_pack, recovery, err);
+    if (status != COFFER_OK)
+        return status;
+    if (recovery->count > 0)
+        qsort(recovery->replays, recovery->count, sizeof(struct replay), by_base_lsn);
+    watermarks = calloc(recovery->count + 1, sizeof(uint64_t));
+    invariant(watermarks != NULL);
+    for (size_t i = 0; i < recovery->count; i++)
+        watermarks[i] = recovery->replays[i].row.end;
+    status = apply_all(recovery, err);
+    for (size_t i = 0; i < recovery->count && status == COFFER_OK; i++)
+        status = finish_pack(recovery, &recovery->replays[i], watermarks[i], err);
+    free(watermarks);
+    return status == COFFER_OK ? drop_unfinished_uploads(recovery, err) : status;
+}
+
+enum coffer_status recovery_run(struct local_engine *engine, struct error *err)
+{
+    struct recovery *recovery = calloc(1, sizeof(*recovery));
+    uint64_t started = clock_monotonic_ns(), *ids = NULL, chunks = 0;
+    size_t count = 0;
+    enum coffer_status status;
+
+    invariant(recovery != NULL);
+    recovery->engine = engine;
+    recovery->applier = (struct applier){
+        .index = engine->index, .batch = index_batch_create(), .packs = engine->packs};
+    status = list_packs(engine->packs_dir, &ids, &count, err);
+    if (status == COFFER_OK)
+        status = run(recovery, ids, count, err);
+    if (status == COFFER_OK) {
+        atomic_store(&engine->next_lsn, recovery->last_lsn + 1);
+        atomic_store(&engine->next_pack, pack_set_last_id(engine->packs) + 1);
+        atomic_store(&engine->unflushed_records, recovery->applied);
+        status = index_count_chunks(engine->index, &chunks, err);
+        atomic_store(&engine->chunks, chunks);
+    }
+    if (status == COFFER_OK && recovery->applied > 0)
+        log_write(LOG_INFO, "recovered",
+            "%" PRIu64 " records of %zu packs were brought into the index in %" PRIu64 " ms",
+            recovery->applied, recovery->count,
+            (clock_monotonic_ns() - started) / NS_PER_MS);
+    for (size_t i = 0; i < recovery->count; i++) {
+        pack_scan_end(recovery->replays[i].scan);
+        free(recovery->replays[i].offsets);
+    }
+    free(recovery->replays);
+    index_batch_destroy(recovery->applier.batch);
+    free(recovery);
+    free(ids);
+    return status;
+}
