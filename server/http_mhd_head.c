@@ -95,7 +95,7 @@ void http_head_read(struct http_call *call, const char *method, const char *vers
     if (unlikely(
             call->target == NULL || (exchange->bad != COFFER_URI_TOO_LONG &&
                                         (call->target != method + strlen(method) + 1 ||
-                                            version != call->target + strlen(call->target) + 1 ||
+                                            version != call->target + exchange->target.size + 1 ||
                                             !target_is_clean(exchange)))))
         bad(exchange, "the request target is no path");
     if (unlikely(strcmp(version, "HTTP/1.0") == 0)) {

@@ -375,6 +375,15 @@ static enum coffer_status index_record(struct applier *applier,
     return status;
 }
 
+/* Rows that the batch changed or deleted must not be found in the cache any more. */
+static void drop_cached_rows(struct local_engine *engine, const struct engine_op *op)
+{
+    if (op->replace)
+        row_cache_drop(engine->rows, &op->key);
+    for (size_t i = 0; op->kind == ENGINE_DELETE && i < op->key_count; i++)
+        row_cache_drop(engine->rows, &op->keys[i]);
+}
+
 static enum coffer_status publish(
     struct local_engine *engine, struct local_lane *lane, size_t count, struct error *err)
 {
@@ -390,6 +399,8 @@ static enum coffer_status publish(
     if (status == COFFER_OK)
         status = index_write(engine->index, lane->batch, err);
     index_batch_clear(lane->batch);
+    for (size_t i = 0; i < count; i++)
+        drop_cached_rows(engine, lane->records[i].op);
     if (status == COFFER_OK)
         atomic_fetch_add(&engine->chunks, (uint64_t)applier.chunks);
     else

@@ -25,7 +25,16 @@ static struct local_engine *local_of(struct engine *base)
 static enum coffer_status local_find(struct engine *base, const struct digest *key,
     struct engine_row *row, struct error *err)
 {
-    return index_find_chunk(local_of(base)->index, key, row, err);
+    struct local_engine *engine = local_of(base);
+    enum coffer_status status;
+    uint64_t version;
+
+    if (row_cache_find(engine->rows, key, row, &version))
+        return COFFER_OK;
+    status = index_find_chunk(engine->index, key, row, err);
+    if (status == COFFER_OK)
+        row_cache_offer(engine->rows, key, row, version);
+    return status;
 }
 
 static enum coffer_status local_find_segment(struct engine *base, const struct upload_id *upload,
@@ -163,6 +172,7 @@ static enum coffer_status local_close(struct engine *base, struct error *err)
     if (engine->index != NULL && !engine->failed)
         status = index_flush(engine->index, true, err);
     index_close(engine->index);
+    row_cache_destroy(engine->rows);
     pack_set_destroy(engine->packs);
     free(engine->free_writers);
     free(engine->damaged);
@@ -208,7 +218,9 @@ static enum coffer_status set_aside(const char *dir, struct error *err)
 /* The index of this store, empty if it had none or one that cannot be used. */
 static enum coffer_status open_index(struct local_engine *engine, struct error *err)
 {
-    const struct index_options options = {.cache_size = engine->options.index_cache_size};
+    const struct index_options options = {.cache_size = engine->options.index_cache_size -
+                                                         engine->options.index_cache_size /
+                                                             ROW_CACHE_SHARE};
     uint8_t uuid[STORE_UUID_SIZE];
     char dir[PATH_MAX];
     struct index_batch *batch;
@@ -272,6 +284,7 @@ enum coffer_status local_engine_open(
     engine->options = *options;
     engine->next_lsn = engine->next_pack = 1;
     engine->flushed_at_ns = clock_monotonic_ns();
+    engine->rows = row_cache_create(options->index_cache_size / ROW_CACHE_SHARE);
     lock_init(&engine->lock, LOCK_ENGINE);
     engine->lanes = calloc(options->lanes, sizeof(struct local_lane));
     engine->damaged = calloc(DAMAGED_PLACES_MAX, sizeof(struct damage_place));

@@ -9,6 +9,7 @@
 
 #include "storage/base/lock.h"
 #include "storage/codec/codec.h"
+#include "storage/index/row_cache.h"
 #include "storage/pack/index_apply.h"
 #include "storage/pack/local_engine.h"
 #include "storage/pack/pack_writer.h"
@@ -30,6 +31,7 @@ struct local_engine {
     struct local_engine_options options;
     char packs_dir[PATH_MAX];
     struct index *index;
+    struct row_cache *rows; /* in front of the index; set before the first commit or find */
     struct pack_set *packs;
     struct local_lane *lanes;
     _Atomic uint64_t next_lsn, next_pack;
@@ -50,6 +52,7 @@ struct local_engine {
 enum {
     FLUSH_RECORDS_MAX = 200000,
     DAMAGED_PLACES_MAX = 10000,
+    ROW_CACHE_SHARE = 8, /* the part of index_cache_size that is for rows looked up lately */
 };
 #define FLUSH_BYTES_MAX ((uint64_t)1 << 30)
 #define FLUSH_INTERVAL_NS ((uint64_t)60 * 1000000000)

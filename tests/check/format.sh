@@ -5,11 +5,11 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 style=$root/.clang-format
-mode=(--dry-run -Werror)
+write=no
 while [ $# -gt 0 ]; do
     case $1 in
     --root) root=$2 && shift ;;
-    --write) mode=(-i) ;;
+    --write) write=yes ;;
     *) break ;;
     esac
     shift
@@ -26,8 +26,32 @@ fi
     echo "check format: no file to look at"
     exit 1
 }
+format() {
+    printf '%s\0' "${files[@]}" | xargs -0 clang-format --style="file:$style" "$@"
+}
+if [ "$write" = yes ]; then
+    format -i
+    exit
+fi
 status=0
-printf '%s\0' "${files[@]}" |
-    xargs -0 -n 16 -P "$(nproc)" clang-format --style="file:$style" "${mode[@]}" || status=1
-echo "check format: ${#files[@]} files$([ $status -eq 0 ] || echo ', not as .clang-format says: ./dev format')"
+found=$(format --dry-run -Werror 2>&1) || status=1
+# One line a file tells enough; whatever else clang-format has to say is shown as it is.
+printf '%s' "$found" | awk -F: '
+    /^[^ ]+:[0-9]+:[0-9]+: error: code should be clang-formatted/ {
+        if (!($1 in count)) {
+            order[++files] = $1
+            line[$1] = $2
+        }
+        count[$1]++
+        quote = 2
+        next
+    }
+    quote-- > 0 { next } # the line of source, and the mark under it
+    { print }
+    END {
+        for (i = 1; i <= files; i++)
+            printf "%s:%d: not as .clang-format says, in %d places\n",
+                order[i], line[order[i]], count[order[i]]
+    }'
+echo "check format: ${#files[@]} files$([ $status -eq 0 ] || echo '; ./dev format rewrites them')"
 exit $status

@@ -38,7 +38,9 @@ def function(lines):
 
 # (checker, files added or replaced, what its output must have)
 WRONG = [
-    ("format.sh", {"api/a.c": "int  x ;\n"}, "code should be clang-formatted"),
+    ("format.sh", {"api/a.c": "int  x ;\n"}, "api/a.c:1: not as .clang-format says"),
+    ("format.sh", {"api/a.h": "#pragma once\nint *a(void);\nint* b(void);\n"},
+     "api/a.h:3: not as .clang-format says"),
     ("layers.py", {"storage/base/b.c": '#include "storage/store.h"\n'}, "includes go downwards"),
     ("layers.py", {"api/b.c": '#include "server/http.h"\n', "server/http.h": HEADER},
      "includes go downwards"),
