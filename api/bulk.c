@@ -64,6 +64,7 @@ static void *thread_main(void *argument)
     struct bulk_pool *pool = argument;
     struct bulk_task *task;
 
+    (void)pthread_setname_np(pthread_self(), "bulk");
     pthread_mutex_lock(&pool->lock);
     while ((task = take_task(pool)) != NULL) {
         pthread_mutex_unlock(&pool->lock);

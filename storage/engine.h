@@ -18,8 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "storage/base/codec_id.h"
 #include "storage/base/digest.h"
+#include "storage/base/engine_row.h"
 #include "storage/base/status.h"
 
 enum {
@@ -27,11 +27,6 @@ enum {
      * record header and padding there instead of copying. */
     ENGINE_HEADROOM = 96,
     ENGINE_TAILROOM = 8,
-    UPLOAD_ID_SIZE = 24,
-};
-
-struct upload_id { /* random; names the segments of one upload */
-    uint8_t bytes[UPLOAD_ID_SIZE];
 };
 
 enum engine_op_kind {
@@ -58,22 +53,10 @@ struct engine_op {
     enum coffer_status status;
 };
 
-struct engine_row { /* where and how one chunk or segment is stored */
-    uint64_t size;        /* of the content */
-    uint64_t stored_size; /* of the payload; of a segmented chunk: of all its segments */
-    enum codec codec;
-    bool segmented;
-    uint64_t pack, offset; /* of the record header; 0 in the memory engine */
-    uint64_t lsn;
-    uint64_t checksum; /* XXH3-64 of the payload */
-    struct upload_id upload; /* segmented only */
-    uint64_t segment_size;   /* segmented only */
-};
-
-struct engine_source { /* the stored payload of one row, pinned */
-    const void *memory;  /* all of it, or NULL: */
-    int fd;              /* read it here, */
-    uint64_t offset;     /* from here on */
+struct engine_source {  /* the stored payload of one row, pinned */
+    const void *memory; /* all of it, or NULL: */
+    int fd;             /* read it here, */
+    uint64_t offset;    /* from here on */
     /* Remembers, until the process ends, that the payload was verified; NULL: not remembered. */
     _Atomic uint8_t *verified;
     uint8_t verified_mask;
@@ -109,8 +92,8 @@ struct engine_ops {
     /* Nothing will come on this lane for a while: let go of what it holds open. */
     void (*lane_idle)(struct engine *engine, unsigned lane);
     /* COFFER_OK or COFFER_NO_SUCH_CHUNK. */
-    enum coffer_status (*find)(struct engine *engine, const struct digest *key,
-        struct engine_row *row, struct error *err);
+    enum coffer_status (*find)(
+        struct engine *engine, const struct digest *key, struct engine_row *row, struct error *err);
     enum coffer_status (*find_segment)(struct engine *engine, const struct upload_id *upload,
         uint64_t segment, struct engine_row *row, struct error *err);
     /* The payload of a row stays readable until unpin(), also when it is deleted meanwhile.
@@ -123,8 +106,8 @@ struct engine_ops {
         struct digest *keys, struct engine_row *rows, size_t count, size_t *found,
         struct error *err);
     /* Forget segments 0 .. count - 1 of an upload that will have no manifest. */
-    enum coffer_status (*drop_upload)(struct engine *engine, const struct upload_id *upload,
-        uint64_t count, struct error *err);
+    enum coffer_status (*drop_upload)(
+        struct engine *engine, const struct upload_id *upload, uint64_t count, struct error *err);
     /* A read found the payload of this row damaged: count it, once. */
     void (*note_damage)(
         struct engine *engine, const struct engine_row *row, const struct digest *key);
@@ -133,9 +116,3 @@ struct engine_ops {
     /* Release everything; no other op may be running. */
     enum coffer_status (*close)(struct engine *engine, struct error *err);
 };
-
-/* The number of segments of a chunk of `size` bytes. */
-static inline uint64_t segment_count(uint64_t size, uint64_t segment_size)
-{
-    return size / segment_size + (size % segment_size != 0);
-}

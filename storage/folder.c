@@ -37,7 +37,8 @@ static enum coffer_status read_marker(
     if (status != COFFER_OK)
         return status;
     if (sscanf(text, MARKER_FORMAT, &format, id) < 1)
-        return error_set(err, COFFER_FORMAT_UNKNOWN, "%s is not the marker of a coffer store", path);
+        return error_set(
+            err, COFFER_FORMAT_UNKNOWN, "%s is not the marker of a coffer store", path);
     if (format != FOLDER_FORMAT_VERSION)
         return error_set(err, COFFER_FORMAT_UNKNOWN,
             "%s is of format %d, this server knows format %d: use a newer coffer", dir, format,
@@ -80,8 +81,8 @@ static enum coffer_status write_marker(
 
     random_bytes(uuid, STORE_UUID_SIZE);
     hex_encode(uuid, STORE_UUID_SIZE, id);
-    (void)snprintf(text, sizeof(text), "coffer store, format %d\nid %s\n", FOLDER_FORMAT_VERSION,
-        id);
+    (void)snprintf(
+        text, sizeof(text), "coffer store, format %d\nid %s\n", FOLDER_FORMAT_VERSION, id);
     return file_publish(dir, MARKER_NAME, slice_from_text(text), err);
 }
 
@@ -96,9 +97,8 @@ static enum coffer_status take_lock(const char *dir, int *lock_fd, struct error 
         return error_errno(err, "open %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         enum coffer_status status =
-            errno == EWOULDBLOCK
-                ? error_set(err, COFFER_LOCKED, "another server has %s open", dir)
-                : error_errno(err, "lock %s", path);
+            errno == EWOULDBLOCK ? error_set(err, COFFER_LOCKED, "another server has %s open", dir)
+                                 : error_errno(err, "lock %s", path);
 
         close(fd);
         return status;

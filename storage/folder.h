@@ -3,7 +3,8 @@
  *
  * DIR/STORE names the format and the store's id; DIR/lock is locked (flock) while a server has the
  * store open; packs/ and index/ belong to the local engine. A folder that holds something else and
- * no STORE is not taken for a store: a slip of the option must not scatter files over a home folder.
+ * no STORE is not taken for a store: a slip of the option must not scatter files over a home
+ * folder.
  */
 #pragma once
 

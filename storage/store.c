@@ -55,8 +55,7 @@ void store_options_default(struct store_options *options)
     };
 }
 
-static enum coffer_status check_options(
-    const struct store_options *options, struct error *err)
+static enum coffer_status check_options(const struct store_options *options, struct error *err)
 {
     if (options->segment_size < 64 * 1024 || options->segment_size > CODEC_RAW_MAX)
         return error_set(err, COFFER_BAD_OPTION, "segment_size must be 64 KiB to 64 MiB");
@@ -90,9 +89,12 @@ static enum coffer_status open_engine(struct store *store, struct error *err)
 {
     const struct store_options *options = &store->options;
     struct local_engine_options local = {.data_dir = options->data_dir,
-        .pack_size = options->pack_size, .reserve_space = options->reserve_space,
-        .index_cache_size = options->index_cache_size, .lanes = options->channels_max,
-        .descriptors_max = DESCRIPTORS_MAX, .compression = options->compression,
+        .pack_size = options->pack_size,
+        .reserve_space = options->reserve_space,
+        .index_cache_size = options->index_cache_size,
+        .lanes = options->channels_max,
+        .descriptors_max = DESCRIPTORS_MAX,
+        .compression = options->compression,
         .compression_level = options->compression_level,
         .compression_min_size = options->compression_min_size};
     enum coffer_status status;
@@ -250,9 +252,12 @@ size_t store_packs(struct store *store, uint64_t after, struct pack_info *infos,
     invariant(packs != NULL);
     found = store->engine->ops->packs(store->engine, after, packs, count);
     for (size_t i = 0; i < found; i++)
-        infos[i] = (struct pack_info){.id = packs[i].id, .state = packs[i].state,
-            .bytes = packs[i].bytes, .live_bytes = packs[i].live_bytes,
-            .dead_bytes = packs[i].dead_bytes, .records = packs[i].records,
+        infos[i] = (struct pack_info){.id = packs[i].id,
+            .state = packs[i].state,
+            .bytes = packs[i].bytes,
+            .live_bytes = packs[i].live_bytes,
+            .dead_bytes = packs[i].dead_bytes,
+            .records = packs[i].records,
             .damaged = packs[i].damaged};
     free(packs);
     return found;

@@ -44,7 +44,7 @@ const char *codec_name(enum codec codec);             /* "none", "zstd", "zlib" 
 struct store_options {
     enum engine_kind engine;
     const char *data_dir; /* made if missing; unused by the memory engine */
-    uint64_t buffer_size;  /* bytes of one channel's write-behind buffer; 0: all writes are synced */
+    uint64_t buffer_size; /* bytes of one channel's write-behind buffer; 0: all writes are synced */
     uint64_t memory_limit; /* bytes of all buffers and bodies under way together */
     uint64_t sync_delay_ns;
     uint64_t flush_interval_ns;
@@ -54,7 +54,7 @@ struct store_options {
     int compression_level;
     uint64_t compression_min_size; /* bytes below which a record is not worth compressing */
     uint64_t max_space;            /* bytes; 0: the disk */
-    uint64_t reserve_space; /* bytes of disk that puts leave free for deletions and the index */
+    uint64_t reserve_space;    /* bytes of disk that puts leave free for deletions and the index */
     unsigned default_channels; /* lanes that unnamed writes are spread over; 0: by processors */
     unsigned channels_max;     /* named channels known at once */
     uint64_t index_cache_size; /* bytes of RocksDB's block cache */
@@ -106,8 +106,8 @@ MUST_USE enum coffer_status upload_begin(struct store *store, const struct uploa
 /* Take the next bytes of the body; *taken says how many (also with COFFER_AGAIN, which means: the
  * memory limit or the channel's buffer is used up; come again with the rest when woken).
  * COFFER_CONTENT_TOO_LARGE past the announced size. */
-MUST_USE enum coffer_status upload_data(struct upload *upload, const void *data, size_t size,
-    size_t *taken, struct error *err);
+MUST_USE enum coffer_status upload_data(
+    struct upload *upload, const void *data, size_t size, size_t *taken, struct error *err);
 /* The body is complete: store it. COFFER_AGAIN until it is as durable as asked, or refused.
  * COFFER_BAD_REQUEST when fewer bytes came than announced. */
 MUST_USE enum coffer_status upload_finish(
@@ -247,7 +247,7 @@ struct store_status {
     uint64_t chunks;
     uint64_t used_space; /* bytes of the packs */
     uint64_t max_space;
-    uint64_t live_bytes, dead_bytes; /* of records in packs */
+    uint64_t live_bytes, dead_bytes;           /* of records in packs */
     uint64_t buffered_bytes, buffered_records; /* accepted, not durable yet */
     uint64_t memory_used, memory_limit;
     uint64_t packs, channels, damaged_records;

@@ -14,11 +14,12 @@
 #define invariant(condition)                                                                       \
     do {                                                                                           \
         if (unlikely(!(condition))) {                                                              \
-            (void)fprintf(stderr, "%s:%d: invariant broken: %s\n", __FILE__, __LINE__, #condition); \
+            (void)fprintf(                                                                         \
+                stderr, "%s:%d: invariant broken: %s\n", __FILE__, __LINE__, #condition);          \
             abort();                                                                               \
         }                                                                                          \
     } while (0)
 
 /* The struct that holds `member` at `pointer`. */
 #define container_of(pointer, type, member)                                                        \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))

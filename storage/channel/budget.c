@@ -74,8 +74,8 @@ void budget_give(struct budget *budget, uint64_t bytes)
         lock_take(&budget->lock);
         budget->used -= bytes;
         bytes = 0;
-        while (budget->first != NULL && count < WAKE_AT_ONCE &&
-               fits(budget, budget->first->bytes)) {
+        while (
+            budget->first != NULL && count < WAKE_AT_ONCE && fits(budget, budget->first->bytes)) {
             struct budget_request *request = budget->first;
 
             budget->first = request->next;

@@ -15,9 +15,9 @@
 
 struct budget {
     struct lock lock;
-    uint64_t limit, used;          /* bytes; (lock) used */
-    struct budget_request *first;  /* (lock) those who wait */
-    struct budget_request **last;  /* (lock) */
+    uint64_t limit, used;         /* bytes; (lock) used */
+    struct budget_request *first; /* (lock) those who wait */
+    struct budget_request **last; /* (lock) */
 };
 
 struct budget_request {

@@ -93,7 +93,8 @@ bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter
         op->queued(op);
     if (op->urgent)
         note_urgent(lane);
-    wake_worker(lane, was_empty || lane->urgent == 1 || lane_is_due(lane, op->pushed_ns, &deadline));
+    wake_worker(
+        lane, was_empty || lane->urgent == 1 || lane_is_due(lane, op->pushed_ns, &deadline));
     return true;
 }
 

@@ -45,9 +45,9 @@ struct lane_op {
      * anything can happen to it. May take a lock of the rank PENDING. */
     void (*queued)(struct lane_op *op);
 
-    uint64_t seq;                   /* set by lane_push() */
-    uint64_t pushed_ns;             /* the lane's own */
-    _Atomic int state;              /* enum lane_op_state */
+    uint64_t seq;                    /* set by lane_push() */
+    uint64_t pushed_ns;              /* the lane's own */
+    _Atomic int state;               /* enum lane_op_state */
     struct lane_op *next, *previous; /* (lane.lock) */
 };
 

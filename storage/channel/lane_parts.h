@@ -12,9 +12,9 @@
 struct lane {
     struct lane_set *set;
     char name[LANE_NAME_SIZE];
-    unsigned number;      /* of the engine's lane */
-    unsigned holders;     /* (set.lock) */
-    uint64_t used_at;     /* (set.lock) for choosing whom to forget */
+    unsigned number;  /* of the engine's lane */
+    unsigned holders; /* (set.lock) */
+    uint64_t used_at; /* (set.lock) for choosing whom to forget */
     struct lock lock;
     pthread_cond_t work;
     /* All below: (lock) */
@@ -48,16 +48,16 @@ struct lane_set {
     _Atomic bool draining;
     struct lock lock;
     pthread_cond_t ended;
-    struct lane **lanes;   /* (lock) sorted by name; the default ones too */
-    size_t count;          /* (lock) */
-    bool *numbers;         /* (lock) engine lanes in use */
+    struct lane **lanes; /* (lock) sorted by name; the default ones too */
+    size_t count;        /* (lock) */
+    bool *numbers;       /* (lock) engine lanes in use */
     struct lane **defaults;
-    struct worker *parked; /* (lock) last in, first out */
-    struct worker *over;   /* (lock) threads that have ended and wait to be joined */
-    unsigned workers;      /* (lock) threads that exist */
+    struct worker *parked;   /* (lock) last in, first out */
+    struct worker *over;     /* (lock) threads that have ended and wait to be joined */
+    unsigned workers;        /* (lock) threads that exist */
     struct lane **unstaffed; /* (lock) lanes for which no thread could be made */
     size_t unstaffed_count;
-    uint64_t clock;        /* (lock) */
+    uint64_t clock; /* (lock) */
 };
 
 enum { FAILURES_MAX = 10000 };

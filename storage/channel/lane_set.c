@@ -317,7 +317,8 @@ enum coffer_status lane_set_create(struct engine *engine, const struct lane_sett
     set->numbers = calloc(settings->lanes_max, sizeof(bool));
     set->defaults = calloc(settings->default_lanes, sizeof(struct lane *));
     set->unstaffed = calloc(settings->lanes_max, sizeof(struct lane *));
-    invariant(set->unstaffed != NULL && set->lanes != NULL && set->numbers != NULL && set->defaults != NULL);
+    invariant(set->unstaffed != NULL && set->lanes != NULL && set->numbers != NULL &&
+              set->defaults != NULL);
     for (unsigned i = 0; i < settings->default_lanes; i++) {
         char name[LANE_NAME_SIZE];
 
@@ -382,8 +383,7 @@ static void fill_info(struct lane *lane, struct lane_info *info)
     lock_drop(&lane->lock);
 }
 
-size_t lane_set_list(
-    struct lane_set *set, const char *after, struct lane_info *infos, size_t count)
+size_t lane_set_list(struct lane_set *set, const char *after, struct lane_info *infos, size_t count)
 {
     size_t found = 0;
 

@@ -30,8 +30,7 @@ struct barrier {
 void ticket_format(
     const struct store *store, const char *channel, uint64_t seq, struct ticket *ticket)
 {
-    (void)snprintf(
-        ticket->text, sizeof(ticket->text), "%s:%s:%" PRIu64, store->boot, channel, seq);
+    (void)snprintf(ticket->text, sizeof(ticket->text), "%s:%s:%" PRIu64, store->boot, channel, seq);
 }
 
 static bool parse_seq(const char *text, size_t size, uint64_t *seq)
@@ -110,8 +109,7 @@ static void count_lane(void *context, struct lane *lane)
 static void add_lane(void *context, struct lane *lane)
 {
     struct barrier *barrier = context;
-    struct lane *held =
-        lane_set_find(barrier->store->lanes, slice_from_text(lane_name(lane)));
+    struct lane *held = lane_set_find(barrier->store->lanes, slice_from_text(lane_name(lane)));
 
     if (held != NULL)
         add_wait(barrier, held, 0, lane_last_seq(held));
@@ -200,13 +198,13 @@ static void collect_failures(struct barrier *barrier)
             size_t room = FAILURES_TOLD_MAX - barrier->failure_count;
 
             /* Who asks for everything is told of a failure once; who has its ticket, always. */
-            count = lane_failures(wait->lane, first, wait->last, barrier->everything, found,
-                room < 64 ? room : 64);
+            count = lane_failures(
+                wait->lane, first, wait->last, barrier->everything, found, room < 64 ? room : 64);
             for (size_t j = 0; j < count; j++) {
                 struct barrier_failure *failure = &barrier->failures[barrier->failure_count++];
 
-                ticket_format(barrier->store, lane_name(wait->lane), found[j].seq,
-                    &failure->ticket);
+                ticket_format(
+                    barrier->store, lane_name(wait->lane), found[j].seq, &failure->ticket);
                 failure->key = found[j].key;
                 first = found[j].seq + 1;
             }
@@ -214,8 +212,8 @@ static void collect_failures(struct barrier *barrier)
     }
 }
 
-enum coffer_status barrier_finish(struct barrier *barrier,
-    const struct barrier_failure **failures, size_t *count, struct error *err)
+enum coffer_status barrier_finish(struct barrier *barrier, const struct barrier_failure **failures,
+    size_t *count, struct error *err)
 {
     *failures = NULL;
     *count = 0;

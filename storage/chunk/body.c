@@ -27,8 +27,7 @@ struct body *body_ref(struct body *body)
 
 void body_unref(struct body *body)
 {
-    if (body == NULL ||
-        atomic_fetch_sub_explicit(&body->references, 1, memory_order_acq_rel) != 1)
+    if (body == NULL || atomic_fetch_sub_explicit(&body->references, 1, memory_order_acq_rel) != 1)
         return;
     if (body->budget != NULL)
         budget_give(body->budget, body->charged);

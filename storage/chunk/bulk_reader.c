@@ -59,7 +59,7 @@ struct bulk_reader {
     size_t span_count;
     _Atomic size_t cold_left; /* reads under way, and one for the starter */
     struct gate gate;
-    uint8_t *raw; /* CODEC_FRAME_SIZE: one decoded record */
+    uint8_t *raw;          /* CODEC_FRAME_SIZE: one decoded record */
     struct reader *reader; /* of the current large item */
 };
 
@@ -170,8 +170,8 @@ static void look_up(struct bulk_reader *bulk, struct window_item *item)
                       item->row.size > CODEC_FRAME_SIZE);
 }
 
-static uint64_t payload_end(const struct span *span, const struct engine_row *first,
-    const struct engine_row *row)
+static uint64_t payload_end(
+    const struct span *span, const struct engine_row *first, const struct engine_row *row)
 {
     return span->source.offset + (row->offset - first->offset) + row->stored_size;
 }
@@ -203,8 +203,11 @@ static void read_span(struct bulk_reader *bulk, struct span *span)
     if (span->got == size)
         return;
     span->bulk = bulk;
-    span->cold = (struct cold_read){.fd = span->source.fd, .data = span->data, .size = size,
-        .offset = span->start, .done = cold_done};
+    span->cold = (struct cold_read){.fd = span->source.fd,
+        .data = span->data,
+        .size = size,
+        .offset = span->start,
+        .done = cold_done};
     atomic_fetch_add(&bulk->cold_left, 1);
     cold_reader_submit(bulk->store->cold, &span->cold);
 }
@@ -222,8 +225,7 @@ static void read_spans(struct bulk_reader *bulk, struct window_item **sorted, si
 
         if (span != NULL && span->source.memory == NULL && item->row.pack == first->pack &&
             payload_end(span, first, &item->row) - span->start <= SPAN_SIZE_MAX &&
-            span->source.offset + (item->row.offset - first->offset) <=
-                span->end + SPAN_GAP_MAX) {
+            span->source.offset + (item->row.offset - first->offset) <= span->end + SPAN_GAP_MAX) {
             span->end = max_u64(span->end, payload_end(span, first, &item->row));
             item->span = span;
             continue;
@@ -271,8 +273,7 @@ static void fill_window(struct bulk_reader *bulk)
 
 /* ---- giving ---- */
 
-static enum coffer_status damaged(
-    struct bulk_reader *bulk, const struct window_item *from)
+static enum coffer_status damaged(struct bulk_reader *bulk, const struct window_item *from)
 {
     struct engine *engine = bulk->store->engine;
 
@@ -351,8 +352,8 @@ enum coffer_status bulk_next(
         item->status = give_small(bulk, from, item);
         return COFFER_OK;
     }
-    item->status = reader_open(bulk->store, &item->info.key, gate_waker(&bulk->gate),
-        &bulk->reader, NULL);
+    item->status =
+        reader_open(bulk->store, &item->info.key, gate_waker(&bulk->gate), &bulk->reader, NULL);
     if (item->status != COFFER_OK)
         return COFFER_OK;
     while ((item->status = reader_verify(bulk->reader, NULL)) == COFFER_AGAIN)

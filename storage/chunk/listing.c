@@ -55,18 +55,23 @@ static size_t merge(struct store *store, const struct page *page, struct slice p
     size_t i = 0, j = 0, found = 0;
 
     while (found < count && (i < page->stored_count || j < page->buffered_count)) {
-        int order = i == page->stored_count     ? 1
-                    : j == page->buffered_count ? -1
-                                                : digest_compare(&page->stored[i], &page->buffered[j]);
+        int order = i == page->stored_count ? 1
+                    : j == page->buffered_count
+                        ? -1
+                        : digest_compare(&page->stored[i], &page->buffered[j]);
         const struct digest *key = order <= 0 ? &page->stored[i] : &page->buffered[j];
 
         if (!has_prefix(key, prefix))
             break; /* they ascend: no more will have it */
         if (order <= 0)
-            infos[found++] = (struct chunk_info){.key = *key, .size = page->rows[i].size,
-                .stored_size = page->rows[i].stored_size, .codec = page->rows[i].codec,
-                .state = CHUNK_DURABLE, .pack = page->rows[i].pack,
-                .offset = page->rows[i].offset, .segmented = page->rows[i].segmented};
+            infos[found++] = (struct chunk_info){.key = *key,
+                .size = page->rows[i].size,
+                .stored_size = page->rows[i].stored_size,
+                .codec = page->rows[i].codec,
+                .state = CHUNK_DURABLE,
+                .pack = page->rows[i].pack,
+                .offset = page->rows[i].offset,
+                .segmented = page->rows[i].segmented};
         else if (store_stat(store, key, &infos[found], err) == COFFER_OK)
             found++; /* else it was deleted or failed meanwhile */
         i += order <= 0;
@@ -75,8 +80,8 @@ static size_t merge(struct store *store, const struct page *page, struct slice p
     return found;
 }
 
-enum coffer_status store_list(struct store *store, const struct digest *after,
-    struct slice prefix, struct chunk_info *infos, size_t count, size_t *found, struct error *err)
+enum coffer_status store_list(struct store *store, const struct digest *after, struct slice prefix,
+    struct chunk_info *infos, size_t count, size_t *found, struct error *err)
 {
     struct page page;
     struct digest from;

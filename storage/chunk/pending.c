@@ -163,8 +163,8 @@ static void heap_offer(struct digest *heap, size_t *size, size_t count, const st
     heap[at] = *key;
 }
 
-size_t pending_collect(struct pending_table *table, const struct digest *after,
-    struct digest *keys, size_t count)
+size_t pending_collect(
+    struct pending_table *table, const struct digest *after, struct digest *keys, size_t count)
 {
     size_t found = 0;
 

@@ -17,13 +17,13 @@
 
 #include "storage/base/digest.h"
 #include "storage/base/waker.h"
-#include "storage/chunk/body.h"
 #include "storage/channel/lane.h"
+#include "storage/chunk/body.h"
 
 struct chunk_write; /* chunk/write.h */
 
 enum pending_kind {
-    PENDING_PUT,    /* `write` is set once it is queued on its lane */
+    PENDING_PUT, /* `write` is set once it is queued on its lane */
     PENDING_DELETE,
 };
 
@@ -63,5 +63,5 @@ void pending_remove(struct pending_table *table, struct pending_entry *entry);
 struct chunk_write *pending_find(struct pending_table *table, const struct digest *key);
 /* Keys > *after (NULL: all) that are in the buffer: up to count of them, in no order, but if there
  * are more, then the lowest ones. */
-size_t pending_collect(struct pending_table *table, const struct digest *after,
-    struct digest *keys, size_t count);
+size_t pending_collect(
+    struct pending_table *table, const struct digest *after, struct digest *keys, size_t count);

@@ -14,8 +14,8 @@ struct reader {
     struct store *store;
     struct waker waker;
     struct chunk_info info;
-    struct engine_row row;      /* when durable */
-    struct chunk_write *write;  /* when not durable: the content, in the buffer */
+    struct engine_row row;     /* when durable */
+    struct chunk_write *write; /* when not durable: the content, in the buffer */
     struct record_reader *record;
     uint64_t offset, size; /* what was selected */
     uint64_t at;           /* how much of it was read */
@@ -29,15 +29,22 @@ struct reader {
 static void fill_durable(
     const struct digest *key, const struct engine_row *row, struct chunk_info *info)
 {
-    *info = (struct chunk_info){.key = *key, .size = row->size, .stored_size = row->stored_size,
-        .codec = row->codec, .state = CHUNK_DURABLE, .pack = row->pack, .offset = row->offset,
+    *info = (struct chunk_info){.key = *key,
+        .size = row->size,
+        .stored_size = row->stored_size,
+        .codec = row->codec,
+        .state = CHUNK_DURABLE,
+        .pack = row->pack,
+        .offset = row->offset,
         .segmented = row->segmented};
 }
 
 static void fill_buffered(const struct chunk_write *write, struct chunk_info *info)
 {
-    *info = (struct chunk_info){.key = write->entry.key, .size = write->size,
-        .stored_size = write->size, .codec = CODEC_NONE,
+    *info = (struct chunk_info){.key = write->entry.key,
+        .size = write->size,
+        .stored_size = write->size,
+        .codec = CODEC_NONE,
         .state = write_is_flushing(write) ? CHUNK_FLUSHING : CHUNK_BUFFERED};
 }
 
@@ -72,7 +79,8 @@ static enum coffer_status load_segments(struct reader *reader, struct error *err
         enum coffer_status status =
             engine->ops->find_segment(engine, &reader->row.upload, i, &reader->segments[i], err);
 
-        if (status == COFFER_NO_SUCH_CHUNK || (status == COFFER_OK && reader->segments[i].segmented))
+        if (status == COFFER_NO_SUCH_CHUNK ||
+            (status == COFFER_OK && reader->segments[i].segmented))
             return error_set(err, COFFER_DATA_CORRUPT, "segment %llu of the chunk is missing",
                 (unsigned long long)i);
         if (status != COFFER_OK)
@@ -106,9 +114,9 @@ enum coffer_status reader_open(struct store *store, const struct digest *key, st
         fill_durable(key, &row, &reader->info);
     reader->size = reader->info.size;
     if (write == NULL) {
-        enum coffer_status status = row.segmented
-                                        ? load_segments(reader, err)
-                                        : record_open(store, &row, key, waker, &reader->record, err);
+        enum coffer_status status =
+            row.segmented ? load_segments(reader, err)
+                          : record_open(store, &row, key, waker, &reader->record, err);
 
         if (status != COFFER_OK) {
             reader_close(reader);
@@ -174,8 +182,7 @@ enum coffer_status reader_content(
 }
 
 /* reader->record is the segment that content byte `offset` lies in. */
-static enum coffer_status open_segment(
-    struct reader *reader, uint64_t offset, struct error *err)
+static enum coffer_status open_segment(struct reader *reader, uint64_t offset, struct error *err)
 {
     uint64_t segment = offset / reader->row.segment_size;
 
@@ -184,12 +191,12 @@ static enum coffer_status open_segment(
     record_close(reader->record);
     reader->record = NULL;
     reader->segment = segment;
-    return record_open(reader->store, &reader->segments[segment], &reader->info.key,
-        reader->waker, &reader->record, err);
+    return record_open(reader->store, &reader->segments[segment], &reader->info.key, reader->waker,
+        &reader->record, err);
 }
 
-static enum coffer_status read_at(struct reader *reader, uint64_t offset, void *out, size_t max,
-    size_t *size, struct error *err)
+static enum coffer_status read_at(
+    struct reader *reader, uint64_t offset, void *out, size_t max, size_t *size, struct error *err)
 {
     enum coffer_status status = COFFER_OK;
     uint64_t start = 0;

@@ -70,8 +70,7 @@ void record_close(struct record_reader *reader)
     free(reader);
 }
 
-static enum coffer_status corrupt(
-    struct record_reader *reader, const char *what, struct error *err)
+static enum coffer_status corrupt(struct record_reader *reader, const char *what, struct error *err)
 {
     reader->store->engine->ops->note_damage(reader->store->engine, &reader->row, &reader->key);
     return error_set(err, COFFER_DATA_CORRUPT,
@@ -148,8 +147,11 @@ static enum coffer_status load(
         return COFFER_OK;
     }
     reader->loading = true;
-    reader->cold = (struct cold_read){.fd = reader->source.fd, .data = reader->piece,
-        .size = size, .offset = reader->source.offset + offset, .done = cold_done};
+    reader->cold = (struct cold_read){.fd = reader->source.fd,
+        .data = reader->piece,
+        .size = size,
+        .offset = reader->source.offset + offset,
+        .done = cold_done};
     cold_reader_submit(reader->store->cold, &reader->cold);
     return COFFER_AGAIN;
 }
@@ -181,8 +183,7 @@ static enum coffer_status verify_large(struct record_reader *reader, struct erro
         reader->summing = true;
     }
     while (reader->summed < reader->row.stored_size) {
-        size_t size =
-            (size_t)min_u64(RECORD_PIECE_SIZE, reader->row.stored_size - reader->summed);
+        size_t size = (size_t)min_u64(RECORD_PIECE_SIZE, reader->row.stored_size - reader->summed);
         enum coffer_status status = load(reader, reader->summed, size, err);
 
         if (status != COFFER_OK)
@@ -195,8 +196,8 @@ static enum coffer_status verify_large(struct record_reader *reader, struct erro
     reader->verified = true;
     reader->warmed = reader->row.stored_size;
     if (reader->source.verified != NULL)
-        atomic_fetch_or_explicit(reader->source.verified, reader->source.verified_mask,
-            memory_order_relaxed);
+        atomic_fetch_or_explicit(
+            reader->source.verified, reader->source.verified_mask, memory_order_relaxed);
     return COFFER_OK;
 }
 
@@ -307,8 +308,7 @@ enum coffer_status record_file(struct record_reader *reader, bool stored, uint64
 
 /* ---- reading in pieces ---- */
 
-static size_t copy_out(
-    const void *from, uint64_t from_size, uint64_t offset, void *out, size_t max)
+static size_t copy_out(const void *from, uint64_t from_size, uint64_t offset, void *out, size_t max)
 {
     size_t size = (size_t)min_u64(max, from_size - offset);
 
@@ -328,8 +328,8 @@ static enum coffer_status load_table(struct record_reader *reader, struct error 
     status = load(reader, reader->row.stored_size - tail, tail, err);
     if (status != COFFER_OK)
         return status;
-    if (frame_table_parse(slice_of(reader->piece, tail), reader->row.size,
-            reader->row.stored_size, &reader->table, err) != COFFER_OK)
+    if (frame_table_parse(slice_of(reader->piece, tail), reader->row.size, reader->row.stored_size,
+            &reader->table, err) != COFFER_OK)
         return corrupt(reader, "its seek table cannot be read", err);
     reader->table_valid = true;
     reader->frame = reader->table.count;
@@ -355,8 +355,8 @@ static enum coffer_status read_frame(struct record_reader *reader, uint64_t offs
             reader->raw = malloc(CODEC_FRAME_SIZE);
         if (reader->raw == NULL)
             return error_set(err, COFFER_OVERLOADED, "no memory for a frame");
-        if (frame_decode(decoder_of_thread(), frame,
-                slice_of(reader->piece, frame->stored_size), reader->raw, err) != COFFER_OK)
+        if (frame_decode(decoder_of_thread(), frame, slice_of(reader->piece, frame->stored_size),
+                reader->raw, err) != COFFER_OK)
             return corrupt(reader, "a part cannot be decompressed", err);
         reader->frame = number;
     }
@@ -364,8 +364,8 @@ static enum coffer_status read_frame(struct record_reader *reader, uint64_t offs
     return COFFER_OK;
 }
 
-enum coffer_status record_read(struct record_reader *reader, uint64_t offset, void *out,
-    size_t max, size_t *size, struct error *err)
+enum coffer_status record_read(struct record_reader *reader, uint64_t offset, void *out, size_t max,
+    size_t *size, struct error *err)
 {
     const void *whole;
     enum coffer_status status;
@@ -387,8 +387,7 @@ enum coffer_status record_read(struct record_reader *reader, uint64_t offset, vo
     if (reader->row.codec != CODEC_NONE)
         return read_frame(reader, offset, out, max, size, err);
     start = offset / RECORD_PIECE_SIZE * RECORD_PIECE_SIZE;
-    status = load(reader, start,
-        (size_t)min_u64(RECORD_PIECE_SIZE, reader->row.size - start), err);
+    status = load(reader, start, (size_t)min_u64(RECORD_PIECE_SIZE, reader->row.size - start), err);
     if (status == COFFER_OK)
         *size = copy_out(reader->piece, reader->piece_size, offset - start, out, max);
     return status;

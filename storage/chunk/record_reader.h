@@ -32,8 +32,8 @@ MUST_USE enum coffer_status record_whole(
     struct record_reader *reader, bool stored, const void **data, struct error *err);
 /* Content bytes [offset, offset + size) (or of the payload) as a part of a file, verified and,
  * as far as can be told, cached; *fd -1: compressed, use record_read(). */
-MUST_USE enum coffer_status record_file(struct record_reader *reader, bool stored,
-    uint64_t offset, uint64_t size, int *fd, uint64_t *file_offset, struct error *err);
+MUST_USE enum coffer_status record_file(struct record_reader *reader, bool stored, uint64_t offset,
+    uint64_t size, int *fd, uint64_t *file_offset, struct error *err);
 /* Some content bytes from `offset` on, at most max; *size > 0 while offset < the content's size. */
 MUST_USE enum coffer_status record_read(struct record_reader *reader, uint64_t offset, void *out,
     size_t max, size_t *size, struct error *err);

@@ -72,8 +72,7 @@ enum coffer_status removal_begin(struct store *store, const struct digest *keys,
 }
 
 /* The key is ours: see whether there is anything to delete. */
-static enum coffer_status look(
-    struct removal *removal, const struct digest *key, struct error *err)
+static enum coffer_status look(struct removal *removal, const struct digest *key, struct error *err)
 {
     struct engine *engine = removal->store->engine;
     struct engine_row row;
@@ -86,10 +85,8 @@ static enum coffer_status look(
         removal->existing[removal->existing_count++] = *key;
     if (!found && removal->dropped)
         removal->deleted++;
-    while (removal->next < removal->count &&
-           digest_equal(&removal->sorted[removal->next].key, key))
-        removal->missing[removal->sorted[removal->next++].position] =
-            !found && !removal->dropped;
+    while (removal->next < removal->count && digest_equal(&removal->sorted[removal->next].key, key))
+        removal->missing[removal->sorted[removal->next++].position] = !found && !removal->dropped;
     removal->dropped = false;
     return COFFER_OK;
 }
@@ -105,8 +102,7 @@ static enum coffer_status reserve_next(struct removal *removal, struct error *er
     entry->kind = PENDING_DELETE;
     removal->pending_waiter.waker = removal->waker;
     /* First without waiting for a buffered write: it may be dropped. */
-    found = pending_insert(
-        removal->store->pending, entry, false, &removal->pending_waiter, &write);
+    found = pending_insert(removal->store->pending, entry, false, &removal->pending_waiter, &write);
     if (found == PENDING_INSERTED) {
         removal->reserved++;
         return look(removal, key, err);
@@ -121,8 +117,7 @@ static enum coffer_status reserve_next(struct removal *removal, struct error *er
     }
     write_unref(write);
     /* It is being flushed: wait for its end, unless that has come meanwhile. */
-    found = pending_insert(
-        removal->store->pending, entry, true, &removal->pending_waiter, &write);
+    found = pending_insert(removal->store->pending, entry, true, &removal->pending_waiter, &write);
     if (found == PENDING_INSERTED) {
         removal->reserved++;
         return look(removal, key, err);
@@ -154,8 +149,10 @@ static enum coffer_status commit(struct removal *removal, struct error *err)
     removal->lane_op = (struct lane_op){.urgent = true,
         .bytes = removal->existing_count * DIGEST_SIZE,
         .done = removal_done,
-        .op = {.kind = ENGINE_DELETE, .keys = removal->existing,
-            .key_count = removal->existing_count, .key = removal->existing[0]}};
+        .op = {.kind = ENGINE_DELETE,
+            .keys = removal->existing,
+            .key_count = removal->existing_count,
+            .key = removal->existing[0]}};
     removal->lane_waiter.waker = removal->waker;
     removal->step = REMOVAL_COMMITTING; /* before the push: it may be done before that returns */
     if (!lane_push(removal->lane, &removal->lane_op, &removal->lane_waiter))
@@ -175,8 +172,7 @@ enum coffer_status removal_finish(struct removal *removal, struct error *err)
     enum coffer_status status = COFFER_OK;
 
     while (status == COFFER_OK && removal->step == REMOVAL_RESERVING)
-        status = removal->next < removal->count ? reserve_next(removal, err)
-                                                : commit(removal, err);
+        status = removal->next < removal->count ? reserve_next(removal, err) : commit(removal, err);
     if (removal->step == REMOVAL_COMMITTING &&
         atomic_load_explicit(&removal->settled, memory_order_acquire)) {
         status = removal->lane_op.op.status;

@@ -14,11 +14,11 @@ struct segment_sender {
     bool kept;
     struct lane_waiter room;
     struct lock lock;
-    struct waker waker; /* (lock) */
-    bool waiting;       /* (lock) the waker is to be called when one is done */
-    unsigned in_flight; /* (lock) */
-    bool abandoned;     /* (lock) the last one done frees the sender */
-    uint64_t stored;    /* (lock) bytes as stored */
+    struct waker waker;        /* (lock) */
+    bool waiting;              /* (lock) the waker is to be called when one is done */
+    unsigned in_flight;        /* (lock) */
+    bool abandoned;            /* (lock) the last one done frees the sender */
+    uint64_t stored;           /* (lock) bytes as stored */
     enum coffer_status status; /* (lock) the first failure */
 };
 
@@ -112,8 +112,11 @@ enum coffer_status segments_send(
     write->body = *body;
     write->lane_op.bytes = (*body)->size;
     write->lane_op.done = segment_done;
-    write->lane_op.op = (struct engine_op){.kind = ENGINE_SEGMENT, .body = (*body)->content,
-        .size = (*body)->size, .upload = sender->upload, .segment = sender->sent,
+    write->lane_op.op = (struct engine_op){.kind = ENGINE_SEGMENT,
+        .body = (*body)->content,
+        .size = (*body)->size,
+        .upload = sender->upload,
+        .segment = sender->sent,
         .segment_size = sender->segment_size};
     lock_take(&sender->lock);
     sender->in_flight++;

@@ -22,8 +22,15 @@ enum {
     HASH_AT_ONCE_MAX = SMALL_BODY,
 };
 
-enum upload_step { STEP_TAKING, STEP_CHECKED, STEP_CHARGED, STEP_RESERVED, STEP_COMPARED,
-    STEP_QUEUED, STEP_DONE };
+enum upload_step {
+    STEP_TAKING,
+    STEP_CHECKED,
+    STEP_CHARGED,
+    STEP_RESERVED,
+    STEP_COMPARED,
+    STEP_QUEUED,
+    STEP_DONE
+};
 
 struct upload {
     struct store *store;
@@ -55,8 +62,8 @@ enum coffer_status upload_begin(struct store *store, const struct upload_options
 {
     struct upload *upload;
     struct lane *lane;
-    enum coffer_status status = store_check_space(
-        store, options->size == UPLOAD_SIZE_UNKNOWN ? 0 : options->size, err);
+    enum coffer_status status =
+        store_check_space(store, options->size == UPLOAD_SIZE_UNKNOWN ? 0 : options->size, err);
 
     if (status == COFFER_OK)
         status = lane_set_get(store->lanes, options->channel, &lane, err);
@@ -159,8 +166,8 @@ static void hash(struct upload *upload, const void *data, size_t size)
     sha256_update(&upload->sha, data, size);
 }
 
-enum coffer_status upload_data(struct upload *upload, const void *data, size_t size,
-    size_t *taken, struct error *err)
+enum coffer_status upload_data(
+    struct upload *upload, const void *data, size_t size, size_t *taken, struct error *err)
 {
     *taken = 0;
     if (upload->failed)
@@ -281,8 +288,8 @@ static enum coffer_status reserve(struct upload *upload)
     if (found == PENDING_BUFFERED) {
         upload->result.created = false;
         upload->result.state = write_is_flushing(other) ? CHUNK_FLUSHING : CHUNK_BUFFERED;
-        ticket_format(upload->store, lane_name(other->lane), other->lane_op.seq,
-            &upload->result.ticket);
+        ticket_format(
+            upload->store, lane_name(other->lane), other->lane_op.seq, &upload->result.ticket);
         write_unref(other);
         upload->step = STEP_DONE;
         return COFFER_OK;

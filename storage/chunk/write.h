@@ -8,9 +8,9 @@
 
 #include <stdatomic.h>
 
+#include "storage/channel/lane.h"
 #include "storage/chunk/body.h"
 #include "storage/chunk/pending.h"
-#include "storage/channel/lane.h"
 
 struct store;
 

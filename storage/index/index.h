@@ -15,8 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "storage/base/digest.h"
+#include "storage/base/engine_row.h"
 #include "storage/base/status.h"
-#include "storage/engine.h"
 
 struct index;
 struct index_batch;
@@ -25,7 +26,11 @@ struct index_options {
     uint64_t cache_size; /* bytes of block cache */
 };
 
-enum pack_state { PACK_OPEN = 1, PACK_SEALED = 2, PACK_POISONED = 3 }; /* stored: never renumbered */
+enum pack_state {
+    PACK_OPEN = 1,
+    PACK_SEALED = 2,
+    PACK_POISONED = 3
+}; /* stored: never renumbered */
 
 struct index_pack { /* the watermark: everything of the pack before `end` is in the index */
     enum pack_state state;
@@ -70,18 +75,18 @@ MUST_USE enum coffer_status index_write(
     struct index *index, struct index_batch *batch, struct error *err);
 
 /* COFFER_OK or COFFER_NO_SUCH_CHUNK (err not filled). */
-MUST_USE enum coffer_status index_find_chunk(struct index *index, const struct digest *key,
-    struct engine_row *row, struct error *err);
+MUST_USE enum coffer_status index_find_chunk(
+    struct index *index, const struct digest *key, struct engine_row *row, struct error *err);
 MUST_USE enum coffer_status index_find_segment(struct index *index, const struct upload_id *upload,
     uint64_t segment, struct engine_row *row, struct error *err);
 MUST_USE enum coffer_status index_scan_chunks(struct index *index, const struct digest *after,
     struct digest *keys, struct engine_row *rows, size_t count, size_t *found, struct error *err);
 /* The first segments of an upload: how many rows it has, from 0 on without a gap. */
-MUST_USE enum coffer_status index_count_segments(struct index *index,
-    const struct upload_id *upload, uint64_t *count, struct error *err);
+MUST_USE enum coffer_status index_count_segments(
+    struct index *index, const struct upload_id *upload, uint64_t *count, struct error *err);
 /* Up to count uploads without a manifest. */
-MUST_USE enum coffer_status index_scan_uploads(struct index *index, struct upload_id *uploads,
-    size_t count, size_t *found, struct error *err);
+MUST_USE enum coffer_status index_scan_uploads(
+    struct index *index, struct upload_id *uploads, size_t count, size_t *found, struct error *err);
 /* COFFER_OK, *found false if there is no row. */
 MUST_USE enum coffer_status index_find_pack(struct index *index, uint64_t pack_id,
     struct index_pack *pack, uint64_t *dead_bytes, bool *found, struct error *err);

@@ -5,8 +5,6 @@
  *  3. Point lookups are the load: bloom filters, a hash index in the blocks, filters and index
  *     blocks kept in memory for the newest files.
  */
-#include "storage/index/index.h"
-
 #include <errno.h>
 #include <rocksdb/c.h>
 #include <stdlib.h>
@@ -14,6 +12,7 @@
 #include "storage/base/bytes.h"
 #include "storage/base/fault.h"
 #include "storage/base/invariant.h"
+#include "storage/index/index.h"
 #include "storage/index/index_rows.h"
 
 enum {
@@ -273,8 +272,7 @@ static enum coffer_status get(struct index *index, struct index_key key,
 {
     char *text = NULL;
 
-    *row = rocksdb_get_pinned(
-        index->db, index->read, (const char *)key.bytes, key.size, &text);
+    *row = rocksdb_get_pinned(index->db, index->read, (const char *)key.bytes, key.size, &text);
     if (text != NULL)
         return fail(err, "read", text);
     if (*row == NULL)
@@ -298,8 +296,8 @@ static enum coffer_status find_row(
     return status;
 }
 
-enum coffer_status index_find_chunk(struct index *index, const struct digest *key,
-    struct engine_row *row, struct error *err)
+enum coffer_status index_find_chunk(
+    struct index *index, const struct digest *key, struct engine_row *row, struct error *err)
 {
     return find_row(index, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE), row, err);
 }
@@ -400,8 +398,7 @@ static bool scan_row(const struct scan *scan, struct slice *key, struct slice *v
     if (!rocksdb_iter_valid(scan->at))
         return false;
     key->data = rocksdb_iter_key(scan->at, &key->size);
-    if (key->size < scan->prefix_size ||
-        memcmp(key->data, scan->prefix, scan->prefix_size) != 0)
+    if (key->size < scan->prefix_size || memcmp(key->data, scan->prefix, scan->prefix_size) != 0)
         return false;
     key->data = (const char *)key->data + 1;
     key->size--;
@@ -459,8 +456,8 @@ enum coffer_status index_count_segments(
     return scan_end(&scan, err);
 }
 
-enum coffer_status index_scan_uploads(struct index *index, struct upload_id *uploads,
-    size_t count, size_t *found, struct error *err)
+enum coffer_status index_scan_uploads(
+    struct index *index, struct upload_id *uploads, size_t count, size_t *found, struct error *err)
 {
     struct scan scan;
     struct slice key, value;

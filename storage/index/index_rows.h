@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "storage/base/engine_row.h"
 #include "storage/base/slice.h"
-#include "storage/engine.h"
 #include "storage/index/index.h"
 
 /* The first byte of a key says what the row is. */

@@ -13,9 +13,9 @@ enum { BUCKET_ROWS = 8 };
 
 struct bucket {
     struct lock lock;
-    uint64_t version;             /* (lock) */
-    unsigned next;                /* (lock) the row to be replaced next */
-    uint64_t marks[BUCKET_ROWS];  /* (lock) first bytes of the keys, 0: no row */
+    uint64_t version;            /* (lock) */
+    unsigned next;               /* (lock) the row to be replaced next */
+    uint64_t marks[BUCKET_ROWS]; /* (lock) first bytes of the keys, 0: no row */
     struct digest keys[BUCKET_ROWS];
     struct engine_row rows[BUCKET_ROWS];
 };
@@ -67,8 +67,8 @@ static unsigned place_of(const struct bucket *bucket, const struct digest *key)
     return BUCKET_ROWS;
 }
 
-bool row_cache_find(struct row_cache *cache, const struct digest *key, struct engine_row *row,
-    uint64_t *version)
+bool row_cache_find(
+    struct row_cache *cache, const struct digest *key, struct engine_row *row, uint64_t *version)
 {
     struct bucket *bucket = bucket_of(cache, key);
     unsigned at;

@@ -14,14 +14,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "storage/engine.h"
+#include "storage/base/digest.h"
+#include "storage/base/engine_row.h"
 
 struct row_cache;
 
 struct row_cache *row_cache_create(uint64_t bytes); /* at least a few rows, whatever is asked */
 void row_cache_destroy(struct row_cache *cache);    /* NULL is a no-op */
-bool row_cache_find(struct row_cache *cache, const struct digest *key, struct engine_row *row,
-    uint64_t *version);
+bool row_cache_find(
+    struct row_cache *cache, const struct digest *key, struct engine_row *row, uint64_t *version);
 void row_cache_offer(struct row_cache *cache, const struct digest *key,
     const struct engine_row *row, uint64_t version);
 void row_cache_drop(struct row_cache *cache, const struct digest *key);

@@ -101,16 +101,15 @@ static void table_put(struct memory *memory, struct table *table, const struct e
         table->entries = realloc(table->entries, table->capacity * sizeof(struct entry));
         invariant(table->entries != NULL);
     }
-    memmove(&table->entries[at + 1], &table->entries[at],
-        (table->count - at) * sizeof(struct entry));
+    memmove(
+        &table->entries[at + 1], &table->entries[at], (table->count - at) * sizeof(struct entry));
     table->entries[at] = *entry;
     table->count++;
     if (entry->content != NULL)
         memory->bytes += entry->content->size;
 }
 
-static void segment_key(
-    const struct upload_id *upload, uint64_t segment, uint8_t out[DIGEST_SIZE])
+static void segment_key(const struct upload_id *upload, uint64_t segment, uint8_t out[DIGEST_SIZE])
 {
     memcpy(out, upload->bytes, UPLOAD_ID_SIZE);
     put_be64(out + UPLOAD_ID_SIZE, segment);
@@ -126,12 +125,13 @@ static void fill_content(struct memory *memory, struct entry *entry, const struc
     entry->content->size = op->size;
     if (op->size > 0)
         memcpy(entry->content->bytes, op->body, op->size);
-    entry->row = (struct engine_row){.size = op->size, .stored_size = op->size,
-        .lsn = memory->next_lsn++, .checksum = checksum_once(op->body, op->size)};
+    entry->row = (struct engine_row){.size = op->size,
+        .stored_size = op->size,
+        .lsn = memory->next_lsn++,
+        .checksum = checksum_once(op->body, op->size)};
 }
 
-static void forget_segments(
-    struct memory *memory, const struct upload_id *upload, uint64_t count)
+static void forget_segments(struct memory *memory, const struct upload_id *upload, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         uint8_t key[DIGEST_SIZE];
@@ -148,8 +148,8 @@ static bool forget_chunk(struct memory *memory, const struct digest *key)
     if (entry == NULL)
         return false;
     if (entry->row.segmented)
-        forget_segments(memory, &entry->row.upload,
-            segment_count(entry->row.size, entry->row.segment_size));
+        forget_segments(
+            memory, &entry->row.upload, segment_count(entry->row.size, entry->row.segment_size));
     table_remove(memory, &memory->chunks, key->bytes);
     return true;
 }
@@ -174,8 +174,11 @@ static void apply(struct memory *memory, struct engine_op *op)
         break;
     case ENGINE_MANIFEST:
         memcpy(entry.key, op->key.bytes, DIGEST_SIZE);
-        entry.row = (struct engine_row){.size = op->size, .stored_size = op->stored_size,
-            .segmented = true, .lsn = memory->next_lsn++, .upload = op->upload,
+        entry.row = (struct engine_row){.size = op->size,
+            .stored_size = op->stored_size,
+            .segmented = true,
+            .lsn = memory->next_lsn++,
+            .upload = op->upload,
             .segment_size = op->segment_size};
         (void)forget_chunk(memory, &op->key);
         table_put(memory, &memory->chunks, &entry);
@@ -188,8 +191,8 @@ static void apply(struct memory *memory, struct engine_op *op)
     }
 }
 
-static enum coffer_status memory_commit(struct engine *base, unsigned lane,
-    struct engine_op **ops, size_t count, struct error *err)
+static enum coffer_status memory_commit(
+    struct engine *base, unsigned lane, struct engine_op **ops, size_t count, struct error *err)
 {
     struct memory *memory = memory_of(base);
 
@@ -221,8 +224,8 @@ static enum coffer_status find_in(
     return entry != NULL ? COFFER_OK : COFFER_NO_SUCH_CHUNK;
 }
 
-static enum coffer_status memory_find(struct engine *base, const struct digest *key,
-    struct engine_row *row, struct error *err)
+static enum coffer_status memory_find(
+    struct engine *base, const struct digest *key, struct engine_row *row, struct error *err)
 {
     (void)err;
     return find_in(memory_of(base), &memory_of(base)->chunks, key->bytes, row);

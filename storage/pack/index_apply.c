@@ -8,8 +8,8 @@ void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes)
     pack_set_add_dead(applier->packs, pack, bytes);
 }
 
-enum coffer_status apply_drop_segments(struct applier *applier, const struct upload_id *upload,
-    uint64_t count, struct error *err)
+enum coffer_status apply_drop_segments(
+    struct applier *applier, const struct upload_id *upload, uint64_t count, struct error *err)
 {
     for (uint64_t i = 0; i < count; i++) {
         struct engine_row row;
@@ -97,8 +97,7 @@ enum coffer_status apply_segment(struct applier *applier, const struct upload_id
 {
     if (look) {
         struct engine_row old;
-        enum coffer_status status =
-            index_find_segment(applier->index, upload, segment, &old, err);
+        enum coffer_status status = index_find_segment(applier->index, upload, segment, &old, err);
 
         if (status != COFFER_OK && status != COFFER_NO_SUCH_CHUNK)
             return status;

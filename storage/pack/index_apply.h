@@ -36,6 +36,6 @@ MUST_USE enum coffer_status apply_manifest(struct applier *applier, const struct
 MUST_USE enum coffer_status apply_delete(struct applier *applier, const struct digest *key,
     uint64_t lsn, bool *deleted, struct error *err);
 /* Forget the segments 0 .. count - 1 of an upload. */
-MUST_USE enum coffer_status apply_drop_segments(struct applier *applier,
-    const struct upload_id *upload, uint64_t count, struct error *err);
+MUST_USE enum coffer_status apply_drop_segments(
+    struct applier *applier, const struct upload_id *upload, uint64_t count, struct error *err);
 void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes);

@@ -50,8 +50,8 @@ void local_fail(struct local_engine *engine, const char *reason)
     lock_take(&engine->lock);
     (void)snprintf(engine->failure, sizeof(engine->failure), "%s", reason);
     lock_drop(&engine->lock);
-    log_write(LOG_ERROR, "engine_failed",
-        "%s; writes are refused until a restart, reads go on", reason);
+    log_write(
+        LOG_ERROR, "engine_failed", "%s; writes are refused until a restart, reads go on", reason);
 }
 
 /* ---- packs ---- */
@@ -61,8 +61,8 @@ void local_free_writer(struct local_engine *engine, struct pack_writer *writer)
     lock_take(&engine->lock);
     if (engine->free_count == engine->free_capacity) {
         engine->free_capacity = engine->free_capacity == 0 ? 8 : 2 * engine->free_capacity;
-        engine->free_writers = realloc(
-            engine->free_writers, engine->free_capacity * sizeof(struct pack_writer *));
+        engine->free_writers =
+            realloc(engine->free_writers, engine->free_capacity * sizeof(struct pack_writer *));
         invariant(engine->free_writers != NULL);
     }
     engine->free_writers[engine->free_count++] = writer;
@@ -89,11 +89,12 @@ void local_lane_idle(struct engine *base, unsigned lane)
     engine->lanes[lane].writer = NULL;
 }
 
-static void put_pack_row(
-    struct index_batch *batch, const struct pack *pack, uint64_t last_lsn)
+static void put_pack_row(struct index_batch *batch, const struct pack *pack, uint64_t last_lsn)
 {
     const struct index_pack row = {.state = (enum pack_state)atomic_load(&pack->state),
-        .end = pack->end, .records = pack->records, .last_lsn = last_lsn};
+        .end = pack->end,
+        .records = pack->records,
+        .last_lsn = last_lsn};
 
     index_batch_put_pack(batch, pack->id, &row);
 }
@@ -279,9 +280,14 @@ static void encode_header(
     struct lane_record *record, const struct pack *pack, uint64_t durable, uint64_t lsn)
 {
     const struct engine_op *op = record->op;
-    struct record_header header = {.type = record->type, .codec = record->codec,
-        .nonce = pack->nonce, .lsn = lsn, .durable = durable, .raw_size = record->raw_size,
-        .stored_size = record->stored_size, .checksum = record->checksum};
+    struct record_header header = {.type = record->type,
+        .codec = record->codec,
+        .nonce = pack->nonce,
+        .lsn = lsn,
+        .durable = durable,
+        .raw_size = record->raw_size,
+        .stored_size = record->stored_size,
+        .checksum = record->checksum};
 
     record->lsn = lsn;
     if (op->kind == ENGINE_SEGMENT) {
@@ -305,8 +311,7 @@ static size_t lay_out(struct lane_record *record, struct iovec *vectors)
         return 1;
     }
     vectors[0] = (struct iovec){record->header, RECORD_HEADER_SIZE};
-    vectors[1] = (struct iovec){
-        (void *)(uintptr_t)record->payload, (size_t)record->stored_size};
+    vectors[1] = (struct iovec){(void *)(uintptr_t)record->payload, (size_t)record->stored_size};
     vectors[2] = (struct iovec){(void *)(uintptr_t)PADDING, padding};
     return VECTORS_PER_RECORD;
 }
@@ -329,8 +334,7 @@ static enum coffer_status write_and_sync(
         lane->sizes[i] = record_size(record->stored_size);
         bytes += lane->sizes[i];
     }
-    status =
-        pack_writer_append(writer, lane->vectors, vectors, bytes, lane->sizes, count, err);
+    status = pack_writer_append(writer, lane->vectors, vectors, bytes, lane->sizes, count, err);
     if (status != COFFER_OK)
         return status;
     atomic_fetch_add(&engine->syncs, 1);
@@ -341,12 +345,16 @@ static enum coffer_status write_and_sync(
 
 /* ---- the index ---- */
 
-static enum coffer_status index_record(struct applier *applier,
-    const struct lane_record *record, uint64_t pack, struct error *err)
+static enum coffer_status index_record(
+    struct applier *applier, const struct lane_record *record, uint64_t pack, struct error *err)
 {
     struct engine_op *op = record->op;
-    struct engine_row row = {.size = op->size, .stored_size = record->stored_size,
-        .codec = record->codec, .pack = pack, .offset = record->offset, .lsn = record->lsn,
+    struct engine_row row = {.size = op->size,
+        .stored_size = record->stored_size,
+        .codec = record->codec,
+        .pack = pack,
+        .offset = record->offset,
+        .lsn = record->lsn,
         .checksum = record->checksum};
     enum coffer_status status = COFFER_OK;
 
@@ -388,8 +396,7 @@ static enum coffer_status publish(
     struct local_engine *engine, struct local_lane *lane, size_t count, struct error *err)
 {
     struct pack *pack = pack_writer_pack(lane->writer);
-    struct applier applier = {
-        .index = engine->index, .batch = lane->batch, .packs = engine->packs};
+    struct applier applier = {.index = engine->index, .batch = lane->batch, .packs = engine->packs};
     enum coffer_status status = COFFER_OK;
 
     for (size_t i = 0; i < count && status == COFFER_OK; i++)
@@ -500,8 +507,8 @@ static enum coffer_status commit_some(struct local_engine *engine, struct local_
     return status;
 }
 
-enum coffer_status local_commit(struct engine *base, unsigned number, struct engine_op **ops,
-    size_t count, struct error *err)
+enum coffer_status local_commit(
+    struct engine *base, unsigned number, struct engine_op **ops, size_t count, struct error *err)
 {
     struct local_engine *engine = local_of(base);
     struct local_lane *lane = &engine->lanes[number];

@@ -22,8 +22,8 @@ static struct local_engine *local_of(struct engine *base)
 
 /* ---- lookups ---- */
 
-static enum coffer_status local_find(struct engine *base, const struct digest *key,
-    struct engine_row *row, struct error *err)
+static enum coffer_status local_find(
+    struct engine *base, const struct digest *key, struct engine_row *row, struct error *err)
 {
     struct local_engine *engine = local_of(base);
     enum coffer_status status;
@@ -139,8 +139,11 @@ static size_t local_packs(
     for (size_t i = 0; i < found; i++) {
         uint64_t end = packs[i]->end, dead = packs[i]->dead_bytes;
 
-        infos[i] = (struct engine_pack){.id = packs[i]->id, .state = names[packs[i]->state],
-            .bytes = end, .dead_bytes = dead, .records = packs[i]->records,
+        infos[i] = (struct engine_pack){.id = packs[i]->id,
+            .state = names[packs[i]->state],
+            .bytes = end,
+            .dead_bytes = dead,
+            .records = packs[i]->records,
             .live_bytes = end > dead + PACK_HEADER_SIZE ? end - dead - PACK_HEADER_SIZE : 0,
             .damaged = packs[i]->damaged};
     }
@@ -218,9 +221,9 @@ static enum coffer_status set_aside(const char *dir, struct error *err)
 /* The index of this store, empty if it had none or one that cannot be used. */
 static enum coffer_status open_index(struct local_engine *engine, struct error *err)
 {
-    const struct index_options options = {.cache_size = engine->options.index_cache_size -
-                                                         engine->options.index_cache_size /
-                                                             ROW_CACHE_SHARE};
+    const struct index_options options = {
+        .cache_size =
+            engine->options.index_cache_size - engine->options.index_cache_size / ROW_CACHE_SHARE};
     uint8_t uuid[STORE_UUID_SIZE];
     char dir[PATH_MAX];
     struct index_batch *batch;
@@ -233,8 +236,7 @@ static enum coffer_status open_index(struct local_engine *engine, struct error *
         status = index_open(dir, &options, &engine->index, err);
     if (status == COFFER_OK)
         status = index_get_store(engine->index, uuid, &found, err);
-    if (status == COFFER_OK && found &&
-        memcmp(uuid, engine->options.store, STORE_UUID_SIZE) != 0)
+    if (status == COFFER_OK && found && memcmp(uuid, engine->options.store, STORE_UUID_SIZE) != 0)
         status = error_set(err, COFFER_DATA_CORRUPT, "index: it is of another store");
     if (status == COFFER_DATA_CORRUPT) {
         log_write(LOG_ERROR, "index_unusable", "%s; it is made again from the packs",

@@ -16,10 +16,10 @@ struct local_engine_options {
     const char *data_dir; /* exists and is locked by the caller */
     uint8_t store[STORE_UUID_SIZE];
     uint64_t pack_size;
-    uint64_t reserve_space;    /* bytes of the disk that only deletions may use */
+    uint64_t reserve_space; /* bytes of the disk that only deletions may use */
     uint64_t index_cache_size;
-    unsigned lanes;            /* lanes are 0 .. lanes - 1 */
-    unsigned descriptors_max;  /* of packs */
+    unsigned lanes;           /* lanes are 0 .. lanes - 1 */
+    unsigned descriptors_max; /* of packs */
     enum codec compression;
     int compression_level;
     uint64_t compression_min_size;

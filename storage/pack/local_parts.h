@@ -14,7 +14,7 @@
 #include "storage/pack/local_engine.h"
 #include "storage/pack/pack_writer.h"
 
-struct local_lane { /* used by one thread at a time */
+struct local_lane {             /* used by one thread at a time */
     struct pack_writer *writer; /* NULL: takes a free pack or makes one at its next commit */
     struct index_batch *batch;
     struct encoder *encoder;
@@ -40,12 +40,12 @@ struct local_engine {
     _Atomic uint64_t unflushed_records, unflushed_bytes, flushed_at_ns;
     _Atomic bool failed, full;
     struct lock lock;
-    char failure[128];                  /* (lock) */
-    struct pack_writer **free_writers;  /* (lock) open packs without a lane */
-    size_t free_count, free_capacity;   /* (lock) */
+    char failure[128];                 /* (lock) */
+    struct pack_writer **free_writers; /* (lock) open packs without a lane */
+    size_t free_count, free_capacity;  /* (lock) */
     struct damage_place {
         uint64_t pack, offset;
-    } *damaged;                         /* (lock) counted already; bounded */
+    } * damaged; /* (lock) counted already; bounded */
     size_t damaged_count;
 };
 
@@ -58,8 +58,8 @@ enum {
 #define FLUSH_INTERVAL_NS ((uint64_t)60 * 1000000000)
 
 /* local_commit.c */
-enum coffer_status local_commit(struct engine *base, unsigned lane, struct engine_op **ops,
-    size_t count, struct error *err);
+enum coffer_status local_commit(
+    struct engine *base, unsigned lane, struct engine_op **ops, size_t count, struct error *err);
 void local_lane_idle(struct engine *base, unsigned lane);
 enum coffer_status local_drop_upload(
     struct engine *base, const struct upload_id *upload, uint64_t count, struct error *err);

@@ -82,7 +82,8 @@ bool record_header_decode(
 
 void manifest_encode(const struct manifest *manifest, uint8_t out[MANIFEST_SIZE])
 {
-    static_assert(sizeof(manifest->upload) + 3 * sizeof(uint64_t) == MANIFEST_SIZE, "as documented");
+    static_assert(
+        sizeof(manifest->upload) + 3 * sizeof(uint64_t) == MANIFEST_SIZE, "as documented");
     memcpy(out, manifest->upload, sizeof(manifest->upload));
     put_le64(out + 24, manifest->segment_size);
     put_le64(out + 32, manifest->size);

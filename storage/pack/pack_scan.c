@@ -49,15 +49,14 @@ void pack_scan_end(struct pack_scan *scan)
 }
 
 /* Bytes [offset, offset + size) through the buffer; NULL at the end of the file or past `to`. */
-static enum coffer_status view(struct pack_scan *scan, uint64_t offset, size_t size,
-    const uint8_t **out, struct error *err)
+static enum coffer_status view(
+    struct pack_scan *scan, uint64_t offset, size_t size, const uint8_t **out, struct error *err)
 {
     *out = NULL;
     invariant(size <= BUFFER_SIZE);
     if (offset + size > scan->to)
         return COFFER_OK;
-    if (offset < scan->buffer_offset ||
-        offset + size > scan->buffer_offset + scan->buffer_size) {
+    if (offset < scan->buffer_offset || offset + size > scan->buffer_offset + scan->buffer_size) {
         size_t want = (size_t)min_u64(BUFFER_SIZE, scan->to - offset);
         enum coffer_status status = file_read_some(
             scan->fd, scan->buffer, want, offset, &scan->buffer_size, scan->name, err);
@@ -80,8 +79,8 @@ static enum coffer_status header_at(struct pack_scan *scan, uint64_t offset,
     const uint8_t *bytes;
     enum coffer_status status = view(scan, offset, RECORD_HEADER_SIZE, &bytes, err);
 
-    *good = status == COFFER_OK && bytes != NULL &&
-            record_header_decode(bytes, scan->nonce, header);
+    *good =
+        status == COFFER_OK && bytes != NULL && record_header_decode(bytes, scan->nonce, header);
     return status;
 }
 
@@ -137,8 +136,8 @@ static enum coffer_status check_payload(
         return COFFER_OK;
     if (item->header.stored_size > BUFFER_SIZE / 2)
         return check_large(scan, item, err);
-    status = view(scan, item->offset + RECORD_HEADER_SIZE, (size_t)item->header.stored_size,
-        &bytes, err);
+    status = view(
+        scan, item->offset + RECORD_HEADER_SIZE, (size_t)item->header.stored_size, &bytes, err);
     if (status != COFFER_OK || bytes == NULL)
         return status;
     item->payload_good =

@@ -18,10 +18,10 @@ struct pack_set {
     char dir[PATH_MAX - PACK_NAME_SIZE];
     uint64_t pack_size;
     unsigned descriptors_max;
-    unsigned descriptors;  /* (lock) open ones */
-    struct pack **packs;   /* (lock) ascending by id */
+    unsigned descriptors;   /* (lock) open ones */
+    struct pack **packs;    /* (lock) ascending by id */
     size_t count, capacity; /* (lock) */
-    size_t hand;           /* (lock) where the search for an idle descriptor goes on */
+    size_t hand;            /* (lock) where the search for an idle descriptor goes on */
 };
 
 enum coffer_status pack_set_create(const char *dir, uint64_t pack_size, unsigned descriptors_max,

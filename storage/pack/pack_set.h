@@ -19,12 +19,12 @@ enum { VERIFIED_SLOT_SIZE = 64 * 1024 };
 
 struct pack {
     uint64_t id;
-    uint64_t nonce; /* 0: the file or its header is not usable */
-    _Atomic int state; /* enum pack_state */
-    _Atomic uint64_t end;       /* bytes written */
+    uint64_t nonce;       /* 0: the file or its header is not usable */
+    _Atomic int state;    /* enum pack_state */
+    _Atomic uint64_t end; /* bytes written */
     _Atomic uint64_t records, dead_bytes, damaged;
-    int fd;                    /* (pack_set.lock) -1: not open */
-    unsigned pins;             /* (pack_set.lock) */
+    int fd;        /* (pack_set.lock) -1: not open */
+    unsigned pins; /* (pack_set.lock) */
     /* One bit for each VERIFIED_SLOT_SIZE of the file: the payload of the record that starts there
      * was verified. Only for records that are larger than a slot, so that no two share a bit. */
     _Atomic uint8_t *verified;

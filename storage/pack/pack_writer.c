@@ -65,9 +65,8 @@ static enum coffer_status allocate(struct pack_writer *writer, uint64_t to, stru
     int fault = fault_errno(FAULT_PACK_ALLOCATE);
 
     errno = fault;
-    if (fault != 0 ||
-        fallocate(writer->pack->fd, 0, (off_t)writer->allocated,
-            (off_t)(to - writer->allocated)) != 0) {
+    if (fault != 0 || fallocate(writer->pack->fd, 0, (off_t)writer->allocated,
+                          (off_t)(to - writer->allocated)) != 0) {
         if (fault == 0 && errno == EOPNOTSUPP) { /* the file then simply grows */
             writer->allocated = to;
             return COFFER_OK;
@@ -90,8 +89,8 @@ static struct pack_writer *writer_of(struct pack_set *set, uint64_t id, uint64_t
 }
 
 /* Make the file and write its header; not synced: the first sync of its records covers it. */
-static enum coffer_status make_file(const char *path, const struct pack_header *header, int *out,
-    struct error *err)
+static enum coffer_status make_file(
+    const char *path, const struct pack_header *header, int *out, struct error *err)
 {
     uint8_t bytes[PACK_HEADER_SIZE];
     struct iovec vector = {bytes, sizeof(bytes)};
@@ -119,8 +118,7 @@ enum coffer_status pack_writer_create(struct pack_set *set, const struct pack_he
     struct index_pack row = {.state = PACK_OPEN, .end = PACK_HEADER_SIZE};
     struct pack_writer *writer;
     char path[PATH_MAX];
-    enum coffer_status status =
-        check_disk(pack_set_dir(set), ALLOCATION_STEP_MIN, reserve, err);
+    enum coffer_status status = check_disk(pack_set_dir(set), ALLOCATION_STEP_MIN, reserve, err);
     int fd = -1;
 
     if (status != COFFER_OK)
@@ -206,13 +204,13 @@ uint64_t pack_writer_durable(const struct pack_writer *writer)
     return writer->durable;
 }
 
-enum coffer_status pack_writer_reserve(struct pack_writer *writer, uint64_t bytes, bool spare,
-    uint64_t reserve, struct error *err)
+enum coffer_status pack_writer_reserve(
+    struct pack_writer *writer, uint64_t bytes, bool spare, uint64_t reserve, struct error *err)
 {
     uint64_t need = writer->end + bytes;
-    uint64_t step = writer->allocated < ALLOCATION_STEP_MAX ? max_u64(writer->allocated,
-                                                                  ALLOCATION_STEP_MIN)
-                                                            : ALLOCATION_STEP_MAX;
+    uint64_t step = writer->allocated < ALLOCATION_STEP_MAX
+                        ? max_u64(writer->allocated, ALLOCATION_STEP_MIN)
+                        : ALLOCATION_STEP_MAX;
     uint64_t to = round_up(need + PACK_WRITER_SPARE, step);
     enum coffer_status status;
 
@@ -230,8 +228,8 @@ enum coffer_status pack_writer_reserve(struct pack_writer *writer, uint64_t byte
     return status == COFFER_OK ? allocate(writer, to, err) : status;
 }
 
-static enum coffer_status write_records(struct pack_writer *writer, struct iovec *vectors,
-    size_t count, struct error *err)
+static enum coffer_status write_records(
+    struct pack_writer *writer, struct iovec *vectors, size_t count, struct error *err)
 {
     int fault = fault_errno(FAULT_PACK_WRITE);
 
@@ -242,8 +240,7 @@ static enum coffer_status write_records(struct pack_writer *writer, struct iovec
         errno = fault == FAULT_SHORT ? EIO : fault;
         return error_errno(err, "write pack %s", writer->name);
     }
-    return file_write_all(
-        writer->pack->fd, vectors, count, writer->end, writer->name, err);
+    return file_write_all(writer->pack->fd, vectors, count, writer->end, writer->name, err);
 }
 
 enum coffer_status pack_writer_append(struct pack_writer *writer, struct iovec *vectors,
@@ -281,8 +278,12 @@ enum coffer_status pack_writer_seal(struct pack_writer *writer, uint64_t lsn, st
     uint64_t size = record_size(payload_size);
     uint8_t *record = calloc(1, size);
     struct iovec vector = {record, size};
-    struct record_header header = {.type = RECORD_SEAL, .codec = CODEC_NONE,
-        .nonce = writer->nonce, .lsn = lsn, .durable = writer->durable, .raw_size = payload_size,
+    struct record_header header = {.type = RECORD_SEAL,
+        .codec = CODEC_NONE,
+        .nonce = writer->nonce,
+        .lsn = lsn,
+        .durable = writer->durable,
+        .raw_size = payload_size,
         .stored_size = payload_size};
     enum coffer_status status;
     int fault;

@@ -44,8 +44,8 @@ uint64_t pack_writer_durable(const struct pack_writer *writer); /* everything be
 
 /* Make sure that `bytes` can be appended; `spare`: the last PACK_WRITER_SPARE may be used too.
  * COFFER_DISK_FULL. */
-MUST_USE enum coffer_status pack_writer_reserve(struct pack_writer *writer, uint64_t bytes,
-    bool spare, uint64_t reserve, struct error *err);
+MUST_USE enum coffer_status pack_writer_reserve(
+    struct pack_writer *writer, uint64_t bytes, bool spare, uint64_t reserve, struct error *err);
 /* Append `records` whole records, `bytes` in all, whose sizes are in `sizes` (modifies vectors). */
 MUST_USE enum coffer_status pack_writer_append(struct pack_writer *writer, struct iovec *vectors,
     size_t vector_count, uint64_t bytes, const uint64_t *sizes, size_t records, struct error *err);

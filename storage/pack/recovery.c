@@ -11,42 +11,12 @@
 
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
-#include "storage/base/fault.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 #include "storage/io/file.h"
-#include "storage/pack/local_parts.h"
-#include "storage/pack/pack_scan.h"
+#include "storage/pack/replay.h"
 
-enum {
-    BATCH_RECORDS_MAX = 2000,
-    TOUCHED_SLOTS = 8192, /* a power of two, more than any batch touches without tombstones */
-    UPLOADS_AT_ONCE = 256,
-};
-
-struct replay { /* one pack that is scanned */
-    struct pack *pack;
-    char name[PACK_NAME_SIZE];
-    uint64_t base_lsn;
-    struct index_pack row; /* the watermark so far */
-    uint64_t file_size;
-    uint64_t good_end; /* behind the last whole record */
-    struct pack_scan *scan; /* NULL: not begun, or at its end */
-    struct pack_scan_item item;
-    bool begun, ended, sealed_before;
-    uint32_t *offsets; /* of all records, for going on with the pack */
-    size_t offset_count, offset_capacity;
-};
-
-struct recovery {
-    struct local_engine *engine;
-    struct applier applier;
-    struct replay *replays; /* by base LSN */
-    size_t count;
-    size_t batched; /* records in the batch */
-    uint64_t last_lsn, applied;
-    uint64_t touched[TOUCHED_SLOTS]; /* first bytes of the keys that the batch changes; 0: free */
-};
+enum { UPLOADS_AT_ONCE = 256 };
 
 /* ---- finding the packs ---- */
 
@@ -91,8 +61,7 @@ static void add_replay(struct recovery *recovery, struct pack *pack,
 {
     struct replay *replay;
 
-    recovery->replays =
-        realloc(recovery->replays, (recovery->count + 1) * sizeof(struct replay));
+    recovery->replays = realloc(recovery->replays, (recovery->count + 1) * sizeof(struct replay));
     invariant(recovery->replays != NULL);
     replay = &recovery->replays[recovery->count++];
     memset(replay, 0, sizeof(*replay));
@@ -105,8 +74,8 @@ static void add_replay(struct recovery *recovery, struct pack *pack,
 }
 
 /* A pack file whose header cannot be used: kept as it is, and counted as damage. */
-static void keep_aside(struct recovery *recovery, uint64_t id, const char *name,
-    uint64_t file_size, const struct error *reason)
+static void keep_aside(struct recovery *recovery, uint64_t id, const char *name, uint64_t file_size,
+    const struct error *reason)
 {
     struct index_pack row = {.state = PACK_POISONED, .end = file_size};
 
@@ -124,9 +93,8 @@ static bool is_zero(const uint8_t *bytes, size_t size)
 }
 
 /* Open one pack and say what has to be done with it. */
-static enum coffer_status take_pack_fd(
-    struct recovery *recovery, uint64_t id, const char *name, int fd, bool *taken,
-    struct error *err)
+static enum coffer_status take_pack_fd(struct recovery *recovery, uint64_t id, const char *name,
+    int fd, bool *taken, struct error *err)
 {
     struct local_engine *engine = recovery->engine;
     uint8_t bytes[PACK_HEADER_SIZE] = {0};
@@ -150,8 +118,7 @@ static enum coffer_status take_pack_fd(
     if (status == COFFER_FORMAT_UNKNOWN)
         return status;
     if (status == COFFER_OK &&
-        (header.pack_id != id ||
-            memcmp(header.store, engine->options.store, STORE_UUID_SIZE) != 0))
+        (header.pack_id != id || memcmp(header.store, engine->options.store, STORE_UUID_SIZE) != 0))
         status = error_set(err, COFFER_DATA_CORRUPT, "it belongs to another store or name");
     if (status != COFFER_OK) {
         struct error reason = err == NULL ? (struct error){0} : *err;
@@ -199,291 +166,6 @@ static enum coffer_status take_pack(struct recovery *recovery, uint64_t id, stru
     return status;
 }
 
-/* ---- scanning ---- */
-
-static void remember(struct replay *replay, uint64_t offset)
-{
-    if (replay->offset_count == replay->offset_capacity) {
-        replay->offset_capacity = replay->offset_capacity < 1024 ? 1024
-                                                                 : 2 * replay->offset_capacity;
-        replay->offsets = realloc(replay->offsets, replay->offset_capacity * sizeof(uint32_t));
-        invariant(replay->offsets != NULL);
-    }
-    replay->offsets[replay->offset_count++] = (uint32_t)(offset / RECORD_ALIGNMENT);
-}
-
-/* Whether what is at `offset` was durable once: a later record says so. */
-static enum coffer_status was_durable(
-    struct replay *replay, uint64_t offset, uint64_t from, bool *durable, struct error *err)
-{
-    struct pack_scan *scan = pack_scan_begin(replay->pack->fd, replay->name, replay->pack->nonce,
-        from, replay->file_size, SCAN_PAYLOADS_SMALL);
-    struct pack_scan_item item = {.kind = PACK_SCAN_RECORD};
-    enum coffer_status status = COFFER_OK;
-
-    *durable = false;
-    while (!*durable && status == COFFER_OK && item.kind != PACK_SCAN_END) {
-        status = pack_scan_next(scan, &item, err);
-        if (status == COFFER_OK && item.kind == PACK_SCAN_RECORD &&
-            (item.header.durable > offset || item.header.type == RECORD_SEAL))
-            *durable = true;
-    }
-    pack_scan_end(scan);
-    return status;
-}
-
-/* The item is a gap or has a bad payload. *keep: give it a row all the same. */
-static enum coffer_status judge(
-    struct recovery *recovery, struct replay *replay, bool *keep, struct error *err)
-{
-    const struct pack_scan_item *item = &replay->item;
-    bool durable = false;
-    enum coffer_status status =
-        was_durable(replay, item->offset, item->offset + item->size, &durable, err);
-
-    *keep = durable && item->kind == PACK_SCAN_RECORD;
-    if (durable)
-        local_count_damage(recovery->engine, replay->pack->id, item->offset,
-            item->kind == PACK_SCAN_GAP ? "no record can be read here"
-                                        : "the content of a record fails its checksum");
-    return status;
-}
-
-/* The next record of the pack that counts, or its end. */
-static enum coffer_status advance(
-    struct recovery *recovery, struct replay *replay, struct error *err)
-{
-    for (;;) {
-        struct pack_scan_item *item = &replay->item;
-        bool keep = true;
-        enum coffer_status status = pack_scan_next(replay->scan, item, err);
-
-        if (status != COFFER_OK)
-            return status;
-        if (item->kind == PACK_SCAN_END) {
-            pack_scan_end(replay->scan);
-            replay->scan = NULL;
-            replay->ended = true;
-            return COFFER_OK;
-        }
-        if (item->kind == PACK_SCAN_GAP || !item->payload_good) {
-            status = judge(recovery, replay, &keep, err);
-            if (status != COFFER_OK)
-                return status;
-        }
-        if (item->kind == PACK_SCAN_RECORD && keep) {
-            remember(replay, item->offset);
-            return COFFER_OK;
-        }
-    }
-}
-
-static enum coffer_status begin(
-    struct recovery *recovery, struct replay *replay, struct error *err)
-{
-    int fault = fault_errno(FAULT_PACK_SYNC);
-
-    replay->begun = true;
-    errno = fault;
-    if (fault != 0 || fdatasync(replay->pack->fd) != 0)
-        return error_errno(err, "sync pack %s", replay->name);
-    replay->scan = pack_scan_begin(replay->pack->fd, replay->name, replay->pack->nonce,
-        replay->row.end, replay->file_size, SCAN_PAYLOADS_ALL);
-    return advance(recovery, replay, err);
-}
-
-/* ---- applying ---- */
-
-static enum coffer_status write_batch(struct recovery *recovery, struct error *err)
-{
-    enum coffer_status status;
-
-    for (size_t i = 0; i < recovery->count; i++)
-        if (recovery->replays[i].begun)
-            index_batch_put_pack(recovery->applier.batch, recovery->replays[i].pack->id,
-                &recovery->replays[i].row);
-    index_batch_add_chunks(recovery->applier.batch, recovery->applier.chunks);
-    status = index_write(recovery->engine->index, recovery->applier.batch, err);
-    index_batch_clear(recovery->applier.batch);
-    recovery->applier.chunks = 0;
-    recovery->batched = 0;
-    memset(recovery->touched, 0, sizeof(recovery->touched));
-    return status;
-}
-
-/* Note that the batch changes `key`; true if it did so before and must be written first. */
-static bool touch(struct recovery *recovery, const uint8_t *key)
-{
-    uint64_t mark = get_le64(key) | 1;
-
-    for (size_t i = mark / 2;; i++) {
-        uint64_t *slot = &recovery->touched[i % TOUCHED_SLOTS];
-
-        if (*slot == mark)
-            return true;
-        if (*slot == 0) {
-            *slot = mark;
-            return false;
-        }
-    }
-}
-
-static enum coffer_status room_for(
-    struct recovery *recovery, const uint8_t *key, struct error *err)
-{
-    enum coffer_status status;
-
-    if (recovery->batched < BATCH_RECORDS_MAX && !touch(recovery, key)) {
-        recovery->batched++;
-        return COFFER_OK;
-    }
-    status = write_batch(recovery, err);
-    (void)touch(recovery, key);
-    recovery->batched++;
-    return status;
-}
-
-/* All keys of a tombstone in one batch: a deletion is all or nothing. */
-static enum coffer_status apply_tombstone(
-    struct recovery *recovery, const struct pack_scan_item *item, struct error *err)
-{
-    size_t count = (size_t)(item->header.stored_size / DIGEST_SIZE);
-    enum coffer_status status = write_batch(recovery, err);
-    const uint8_t *payload = item->payload;
-
-    for (size_t i = 0; i < count && status == COFFER_OK && payload != NULL; i++) {
-        struct digest key;
-        bool deleted;
-
-        memcpy(key.bytes, payload + i * DIGEST_SIZE, DIGEST_SIZE);
-        status = apply_delete(&recovery->applier, &key, item->header.lsn, &deleted, err);
-    }
-    recovery->batched = BATCH_RECORDS_MAX; /* its keys are not marked as touched: write it next */
-    return status;
-}
-
-static enum coffer_status apply_manifest_record(struct recovery *recovery,
-    const struct pack_scan_item *item, struct engine_row *row, struct error *err)
-{
-    struct manifest manifest;
-    struct digest key;
-    enum coffer_status status;
-
-    if (item->payload == NULL)
-        return COFFER_OK; /* damaged: without its segments' name there is nothing to show */
-    status = manifest_decode(item->payload, (size_t)item->header.stored_size, &manifest, err);
-    if (status != COFFER_OK)
-        return status;
-    row->segmented = true;
-    row->size = manifest.size;
-    row->stored_size = manifest.stored_size;
-    row->segment_size = manifest.segment_size;
-    memcpy(row->upload.bytes, manifest.upload, UPLOAD_ID_SIZE);
-    memcpy(key.bytes, item->header.key, DIGEST_SIZE);
-    status = room_for(recovery, key.bytes, err);
-    return status == COFFER_OK ? apply_manifest(&recovery->applier, &key, row, true, err) : status;
-}
-
-static enum coffer_status apply_item(
-    struct recovery *recovery, struct replay *replay, struct error *err)
-{
-    const struct pack_scan_item *item = &replay->item;
-    const struct record_header *header = &item->header;
-    struct engine_row row = {.size = header->raw_size, .stored_size = header->stored_size,
-        .codec = header->codec, .pack = replay->pack->id, .offset = item->offset,
-        .lsn = header->lsn, .checksum = header->checksum};
-    struct upload_id upload;
-    struct digest key;
-    enum coffer_status status = COFFER_OK;
-
-    switch (header->type) {
-    case RECORD_CHUNK:
-        memcpy(key.bytes, header->key, DIGEST_SIZE);
-        status = room_for(recovery, key.bytes, err);
-        if (status == COFFER_OK)
-            status = apply_chunk(&recovery->applier, &key, &row, true, err);
-        break;
-    case RECORD_SEGMENT:
-        memcpy(upload.bytes, header->key, UPLOAD_ID_SIZE);
-        status = room_for(recovery, header->key + UPLOAD_ID_SIZE, err);
-        if (status == COFFER_OK)
-            status = apply_segment(&recovery->applier, &upload,
-                get_be64(header->key + UPLOAD_ID_SIZE), &row, true, err);
-        break;
-    case RECORD_MANIFEST:
-        status = apply_manifest_record(recovery, item, &row, err);
-        break;
-    case RECORD_TOMBSTONE:
-        status = apply_tombstone(recovery, item, err);
-        apply_dead(&recovery->applier, replay->pack->id, item->size);
-        break;
-    case RECORD_SEAL:
-        apply_dead(&recovery->applier, replay->pack->id, item->size);
-        replay->row.state = PACK_SEALED;
-        break;
-    }
-    if (status != COFFER_OK)
-        return status;
-    if (item->offset > replay->row.end) /* a hole that nothing refers to */
-        apply_dead(&recovery->applier, replay->pack->id, item->offset - replay->row.end);
-    replay->row.end = replay->good_end = item->offset + item->size;
-    replay->row.last_lsn = header->lsn;
-    replay->row.records++;
-    recovery->last_lsn = max_u64(recovery->last_lsn, header->lsn);
-    recovery->applied++;
-    return COFFER_OK;
-}
-
-/* The pack whose next record has the lowest LSN; packs are begun only when their turn may come. */
-static enum coffer_status pick(
-    struct recovery *recovery, struct replay **out, struct error *err)
-{
-    struct replay *lowest = NULL;
-
-    for (size_t i = 0; i < recovery->count; i++) {
-        struct replay *replay = &recovery->replays[i];
-
-        if (!replay->begun &&
-            (lowest == NULL || replay->base_lsn <= lowest->item.header.lsn)) {
-            enum coffer_status status = begin(recovery, replay, err);
-
-            if (status != COFFER_OK)
-                return status;
-        }
-        if (replay->begun && !replay->ended &&
-            (lowest == NULL || replay->item.header.lsn < lowest->item.header.lsn))
-            lowest = replay;
-    }
-    *out = lowest;
-    return COFFER_OK;
-}
-
-static int by_base_lsn(const void *a, const void *b)
-{
-    const struct replay *x = a, *y = b;
-
-    return x->base_lsn < y->base_lsn ? -1 : x->base_lsn > y->base_lsn;
-}
-
-static enum coffer_status apply_all(struct recovery *recovery, struct error *err)
-{
-    enum coffer_status status;
-
-    for (;;) {
-        struct replay *replay;
-
-        status = pick(recovery, &replay, err);
-        if (status != COFFER_OK || replay == NULL)
-            break;
-        status = apply_item(recovery, replay, err);
-        if (status == COFFER_OK)
-            status = advance(recovery, replay, err);
-        if (status != COFFER_OK)
-            break;
-    }
-    return status == COFFER_OK ? write_batch(recovery, err) : status;
-}
-
 /* ---- after the replay ---- */
 
 /* The records before the watermark were not scanned: their places, for the seal record. */
@@ -505,11 +187,11 @@ static enum coffer_status complete_offsets(
     while (status == COFFER_OK && item.kind != PACK_SCAN_END) {
         status = pack_scan_next(scan, &item, err);
         if (status == COFFER_OK && item.kind == PACK_SCAN_RECORD)
-            remember(replay, item.offset);
+            replay_remember(replay, item.offset);
     }
     pack_scan_end(scan);
     for (size_t i = 0; i < tail_count; i++)
-        remember(replay, (uint64_t)tail[i] * RECORD_ALIGNMENT);
+        replay_remember(replay, (uint64_t)tail[i] * RECORD_ALIGNMENT);
     free(tail);
     return status;
 }
@@ -537,8 +219,8 @@ static enum coffer_status finish_pack(
     status = complete_offsets(replay, watermark, err);
     if (status != COFFER_OK)
         return status;
-    status = pack_writer_adopt(
-        engine->packs, pack, replay->offsets, replay->offset_count, &writer, err);
+    status =
+        pack_writer_adopt(engine->packs, pack, replay->offsets, replay->offset_count, &writer, err);
     replay->offsets = NULL;
     if (status == COFFER_OK)
         local_free_writer(engine, writer); /* one that is full is sealed by whoever takes it */
@@ -552,15 +234,13 @@ static enum coffer_status drop_unfinished_uploads(struct recovery *recovery, str
     enum coffer_status status = COFFER_OK;
 
     while (status == COFFER_OK && found == UPLOADS_AT_ONCE) {
-        status = index_scan_uploads(
-            recovery->engine->index, uploads, UPLOADS_AT_ONCE, &found, err);
+        status = index_scan_uploads(recovery->engine->index, uploads, UPLOADS_AT_ONCE, &found, err);
         for (size_t i = 0; i < found && status == COFFER_OK; i++) {
             uint64_t segments;
 
             status = index_count_segments(recovery->engine->index, &uploads[i], &segments, err);
             if (status == COFFER_OK)
-                status = local_drop_upload(
-                    &recovery->engine->base, &uploads[i], segments, err);
+                status = local_drop_upload(&recovery->engine->base, &uploads[i], segments, err);
         }
     }
     return status;
@@ -575,6 +255,13 @@ static void note_missing_pack(void *context, uint64_t pack_id, const struct inde
     if (pack_set_list(recovery->engine->packs, pack_id - 1, &pack, 1) == 1 && pack->id == pack_id)
         return;
     local_count_damage(recovery->engine, pack_id, 0, "the pack file is missing");
+}
+
+static int by_base_lsn(const void *a, const void *b)
+{
+    const struct replay *x = a, *y = b;
+
+    return x->base_lsn < y->base_lsn ? -1 : x->base_lsn > y->base_lsn;
 }
 
 static enum coffer_status run(
@@ -595,7 +282,7 @@ static enum coffer_status run(
     invariant(watermarks != NULL);
     for (size_t i = 0; i < recovery->count; i++)
         watermarks[i] = recovery->replays[i].row.end;
-    status = apply_all(recovery, err);
+    status = replay_all(recovery, err);
     for (size_t i = 0; i < recovery->count && status == COFFER_OK; i++)
         status = finish_pack(recovery, &recovery->replays[i], watermarks[i], err);
     free(watermarks);
@@ -626,8 +313,7 @@ enum coffer_status recovery_run(struct local_engine *engine, struct error *err)
     if (status == COFFER_OK && recovery->applied > 0)
         log_write(LOG_INFO, "recovered",
             "%" PRIu64 " records of %zu packs were brought into the index in %" PRIu64 " ms",
-            recovery->applied, recovery->count,
-            (clock_monotonic_ns() - started) / NS_PER_MS);
+            recovery->applied, recovery->count, (clock_monotonic_ns() - started) / NS_PER_MS);
     for (size_t i = 0; i < recovery->count; i++) {
         pack_scan_end(recovery->replays[i].scan);
         free(recovery->replays[i].offsets);
