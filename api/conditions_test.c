@@ -4,17 +4,12 @@
  */
 #include "api/conditions.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* cmocka.h needs the others before it: */
-/* clang-format off */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <cmocka.h>
-/* clang-format on */
 
 static struct slice text(const char *value)
 {

@@ -4,17 +4,12 @@
  */
 #include "api/digest_header.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* cmocka.h needs the others before it: */
-/* clang-format off */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <cmocka.h>
-/* clang-format on */
 
 /* SHA-256 of `{"hello": "world"}` and a line feed, the example of RFC 9530. */
 #define EXAMPLE "RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg="

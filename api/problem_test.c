@@ -5,17 +5,12 @@
 #include "api/problem.h"
 
 #include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* cmocka.h needs the others before it: */
-/* clang-format off */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <cmocka.h>
-/* clang-format on */
 
 static json_t *written(const struct problem *problem)
 {

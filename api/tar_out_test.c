@@ -4,18 +4,13 @@
  */
 #include "api/tar_out.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* cmocka.h needs the others before it: */
-/* clang-format off */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <cmocka.h>
-/* clang-format on */
 
 #include "api/tar_in.h"
 

@@ -60,6 +60,7 @@ static enum coffer_status check_unmarked(const char *dir, struct error *err)
 
     if (folder == NULL)
         return error_errno(err, "open folder %s", dir);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread has this stream */
     while (status == COFFER_OK && (entry = readdir(folder)) != NULL) {
         bool known = false;
 

@@ -57,7 +57,7 @@ void store_options_default(struct store_options *options)
 
 static enum coffer_status check_options(const struct store_options *options, struct error *err)
 {
-    if (options->segment_size < 64 * 1024 || options->segment_size > CODEC_RAW_MAX)
+    if (options->segment_size < (uint64_t)64 * 1024 || options->segment_size > CODEC_RAW_MAX)
         return error_set(err, COFFER_BAD_OPTION, "segment_size must be 64 KiB to 64 MiB");
     if (options->pack_size < (1 << 20) || options->pack_size > ((uint64_t)16 << 30))
         return error_set(err, COFFER_BAD_OPTION, "pack_size must be 1 MiB to 16 GiB");

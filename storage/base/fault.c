@@ -17,7 +17,7 @@ static struct {
 static _Atomic bool any_armed;
 
 static const char *const site_names[FAULT_COUNT] = {
-#define FAULT(name, text, what) [FAULT_##name] = text,
+#define FAULT(name, text, what) [FAULT_##name] = (text),
 #include "storage/base/fault.def"
 #undef FAULT
 };

@@ -46,6 +46,10 @@ struct window_item {
     struct span *span;
 };
 
+struct small_item { /* one that is read through a span */
+    struct window_item *item;
+};
+
 struct bulk_reader {
     struct store *store;
     const struct digest *keys;
@@ -146,11 +150,12 @@ void bulk_close(struct bulk_reader *bulk)
 
 static int by_row(const void *a, const void *b)
 {
-    const struct window_item *const *x = a, *const *y = b;
+    const struct engine_row *x = &((const struct small_item *)a)->item->row;
+    const struct engine_row *y = &((const struct small_item *)b)->item->row;
 
-    if ((*x)->row.pack != (*y)->row.pack)
-        return (*x)->row.pack < (*y)->row.pack ? -1 : 1;
-    return (*x)->row.offset < (*y)->row.offset ? -1 : (*x)->row.offset > (*y)->row.offset;
+    if (x->pack != y->pack)
+        return x->pack < y->pack ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
 static void look_up(struct bulk_reader *bulk, struct window_item *item)
@@ -213,14 +218,14 @@ static void read_span(struct bulk_reader *bulk, struct span *span)
 }
 
 /* Group the small records of the window, sorted by place, into spans, and read them. */
-static void read_spans(struct bulk_reader *bulk, struct window_item **sorted, size_t count)
+static void read_spans(struct bulk_reader *bulk, const struct small_item *sorted, size_t count)
 {
     struct engine *engine = bulk->store->engine;
     struct span *span = NULL;
     const struct engine_row *first = NULL;
 
     for (size_t i = 0; i < count; i++) {
-        struct window_item *item = sorted[i];
+        struct window_item *item = sorted[i].item;
         struct engine_source source;
 
         if (span != NULL && span->source.memory == NULL && item->row.pack == first->pack &&
@@ -251,7 +256,7 @@ static void read_spans(struct bulk_reader *bulk, struct window_item **sorted, si
 
 static void fill_window(struct bulk_reader *bulk)
 {
-    struct window_item *sorted[WINDOW_ITEMS];
+    struct small_item sorted[WINDOW_ITEMS];
     uint64_t bytes = 0;
     size_t small = 0;
 
@@ -264,10 +269,10 @@ static void fill_window(struct bulk_reader *bulk)
         look_up(bulk, item);
         if (item->status != COFFER_OK || item->write != NULL || item->large)
             continue;
-        sorted[small++] = item;
+        sorted[small++].item = item;
         bytes += item->row.stored_size;
     }
-    qsort(sorted, small, sizeof(sorted[0]), by_row);
+    qsort(sorted, small, sizeof(struct small_item), by_row);
     read_spans(bulk, sorted, small);
 }
 

@@ -345,16 +345,16 @@ static enum coffer_status read_frame(struct record_reader *reader, uint64_t offs
 
     if (status != COFFER_OK)
         return status;
+    if (reader->raw == NULL)
+        reader->raw = malloc(CODEC_FRAME_SIZE);
+    if (reader->raw == NULL)
+        return error_set(err, COFFER_OVERLOADED, "no memory for a frame");
     number = frame_table_find(&reader->table, offset);
     frame = &reader->table.frames[number];
     if (reader->frame != number) {
         status = load(reader, frame->stored_offset, frame->stored_size, err);
         if (status != COFFER_OK)
             return status;
-        if (reader->raw == NULL)
-            reader->raw = malloc(CODEC_FRAME_SIZE);
-        if (reader->raw == NULL)
-            return error_set(err, COFFER_OVERLOADED, "no memory for a frame");
         if (frame_decode(decoder_of_thread(), frame, slice_of(reader->piece, frame->stored_size),
                 reader->raw, err) != COFFER_OK)
             return corrupt(reader, "a part cannot be decompressed", err);

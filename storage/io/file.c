@@ -109,7 +109,7 @@ enum coffer_status file_read_at(
 
     if (status == COFFER_OK && got != size)
         return error_set(err, COFFER_IO, "read %s: it ends at %llu, %llu were expected", name,
-            (unsigned long long)(offset + got), (unsigned long long)(offset + size));
+            (unsigned long long)offset + got, (unsigned long long)offset + size);
     return status;
 }
 

@@ -153,10 +153,12 @@ enum coffer_status pack_set_pin(
 
     lock_take(&set->lock);
     pack = find(set, id);
-    if (pack == NULL || pack->nonce == 0)
-        status = error_set(err, COFFER_DATA_CORRUPT,
-            "pack %llu is missing or its header is damaged", (unsigned long long)id);
-    else if (pack->fd < 0)
+    if (pack == NULL || pack->nonce == 0) {
+        lock_drop(&set->lock);
+        return error_set(err, COFFER_DATA_CORRUPT, "pack %llu is missing or its header is damaged",
+            (unsigned long long)id);
+    }
+    if (pack->fd < 0)
         status = open_pack(set, pack, err);
     if (status == COFFER_OK) {
         pack->pins++;

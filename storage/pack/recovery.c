@@ -39,6 +39,7 @@ static enum coffer_status list_packs(
     *count = 0;
     *out = malloc(capacity * sizeof(uint64_t));
     invariant(*out != NULL);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread has this stream */
     while ((entry = readdir(folder)) != NULL) {
         uint64_t id;
 
