@@ -174,7 +174,7 @@ enum coffer_status spool_write(
     status = spool->failure.status;
     if (status != COFFER_OK)
         *err = spool->failure;
-    if (status == COFFER_OK && spool->written < spool->memory_max) {
+    if (status == COFFER_OK && size > 0 && spool->written < spool->memory_max) {
         size_t part = spool->memory_max - (size_t)spool->written;
 
         part = part < size ? part : size;

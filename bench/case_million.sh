@@ -53,7 +53,7 @@ million_read_all() {
 # --- syncs, as the kernel sees them --------------------------------------------------------
 
 syncs_case() { # NAME
-    local pid answered traced reported
+    local answered traced reported
     case_name=$1 case_script=put.lua case_hooks=put put_size=1024
     contestant coffer || return 0
     if ! strace -c -o "$work/strace.out" true 2>/dev/null; then
@@ -72,10 +72,7 @@ syncs_case() { # NAME
     put_after synced || return 1
     answered=$(jq .requests <<<"$load_result")
     reported=$(jq .syncs <<<"$extra")
-    pid=$(coffer_pid)
-    kill -TERM "$pid"
-    wait "${child[coffer]}" || fault coffer "cofferd under strace did not end with 0" || return 1
-    unset "child[coffer]"
+    coffer_stop || return 1
     traced=$(awk '$NF ~ /^(fdatasync|fsync|sync_file_range|syncfs|sync|msync)$/ { n += $4 } END { print n + 0 }' \
         "$work/strace.out")
     value_record syncs_per_write_traced "$(jq -n "$traced / $answered")"

@@ -42,6 +42,11 @@ function common.bytes(text)
     return ffi.cast("uint8_t *", text)
 end
 
+-- What a client would send; servers on loopback may refuse a Host that is not loopback.
+function common.host()
+    return wrk.host .. ":" .. wrk.port
+end
+
 -- End the whole run: wrk takes SIGINT as "time is up" and reports as usual.
 function common.stop()
     ffi.C.kill(ffi.C.getpid(), SIGINT)

@@ -66,6 +66,7 @@ coffer_start() { # FOLDER [COMMAND BEFORE cofferd...]
     spawn coffer "$@" "$cofferd" --data-dir "$coffer_folder" --listen 127.0.0.1:0 \
         "${coffer_options[@]}"
     line=$(await_line coffer '\bready\b' 120) || fault coffer "cofferd does not start" || return 1
+    [ $# -eq 0 ] || signal_to[coffer]=$(pgrep -P "${child[coffer]}")
     coffer_start_seconds=$(micros_to_seconds $((${EPOCHREALTIME/[.,]/} - before)))
     address[coffer]=$(grep -oE '127\.0\.0\.1:[0-9]+' <<<"$line" | head -n 1)
     [ -n "${address[coffer]}" ] || fault coffer "the ready line names no address: $line"
@@ -91,9 +92,9 @@ coffer_drop() { # FOLDER
     rm -rf -- "$1"
 }
 
-# The process itself, also when a strace of ours runs it.
+# The process itself, also when a strace of ours runs it (which passes no signal on).
 coffer_pid() {
-    pgrep -P "${child[coffer]}" || echo "${child[coffer]}"
+    echo "${signal_to[coffer]:-${child[coffer]}}"
 }
 
 coffer_sync() {

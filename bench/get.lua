@@ -25,7 +25,7 @@ function init()
     else
         at, step = math.floor(count / threads) * thread_id, 1
     end
-    text = "GET " .. common.environment("BENCH_PATH") .. " HTTP/1.1\r\nHost: bench\r\n\r\n"
+    text = "GET " .. common.environment("BENCH_PATH") .. " HTTP/1.1\r\nHost: " .. common.host() .. "\r\n\r\n"
     -- The longer mark last would move the offsets of the shorter: {ab} stands before {key}.
     text, folder_offsets = common.place(text, "ab", 2)
     text, key_offsets = common.place(text, "key", 64)

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with the other parts
 # Children, free ports, waiting and cleaning up. Sourced by run.sh.
 
-declare -A child=() # name: process id
+declare -A child=()     # name: process id
+declare -A signal_to=() # name: the process to signal, where it is not the child itself
 
 say() {
     printf 'bench: %s\n' "$*" >&2
@@ -17,7 +18,8 @@ die() {
 spawn() { # NAME COMMAND...
     local name=$1
     shift
-    setpriv --pdeathsig TERM "$@" </dev/null >"$work/$name.out" 2>"$work/$name.log" &
+    : >"$work/$name.log" # now, lest await_line find what an earlier one of that name said
+    setpriv --pdeathsig TERM "$@" </dev/null >"$work/$name.out" 2>>"$work/$name.log" &
     child[$name]=$!
 }
 
@@ -29,8 +31,8 @@ is_running() { # NAME
 end_child() { # NAME [SIGNAL]
     local pid=${child[$1]-} status=0
     [ -n "$pid" ] || return 0
-    unset "child[$1]"
-    kill -"${2:-TERM}" "$pid" 2>/dev/null
+    kill -"${2:-TERM}" "${signal_to[$1]:-$pid}" 2>/dev/null
+    unset "child[$1]" "signal_to[$1]"
     wait "$pid" 2>/dev/null || status=$?
     [ "${2-}" = KILL ] || [ "$status" -eq 0 ]
 }

@@ -23,7 +23,7 @@ function init()
     assert(#seed == 12 and #body >= UNIQUE)
     ffi.copy(unique, seed .. string.format("%04x", thread_id) .. string.rep("0", COUNT_DIGITS), UNIQUE)
     head = common.environment("BENCH_METHOD") .. " " .. common.environment("BENCH_PATH") ..
-        " HTTP/1.1\r\nHost: bench\r\nContent-Length: " .. #body .. "\r\n" ..
+        " HTTP/1.1\r\nHost: " .. common.host() .. "\r\nContent-Length: " .. #body .. "\r\n" ..
         common.environment("BENCH_HEADERS", "") .. "\r\n"
     -- {ab} stands before {name}, whose digits would move it.
     head, folder_offsets = common.place(head, "ab", 2)

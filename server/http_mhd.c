@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/tcp.h> /* its tcp_info is newer than that of <netinet/tcp.h> */
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 enum {
     /* Of a body whose request was refused, as much is read past so that the connection lives. */
     DROPPED_MAX = 1 << 20,
+    SWEEP_MAX = 256,       /* connections looked at with one poll() */
     CONNECTION_SLACK = 64, /* above connections_max: those that are just being closed */
 };
 
@@ -321,6 +323,35 @@ unsigned http_worker_cut(struct http_worker *worker)
     }
     pthread_mutex_unlock(&worker->lock);
     return count;
+}
+
+static void sweep(const struct http_connection **connections, struct pollfd *polled, nfds_t count)
+{
+    if (poll(polled, count, 0) <= 0)
+        return;
+    for (nfds_t i = 0; i < count; i++)
+        /* It changes nothing, the other side has ended already, but it makes a new event. */
+        if ((polled[i].revents & POLLRDHUP) != 0 && !has_unread(connections[i]->fd))
+            (void)shutdown(connections[i]->fd, SHUT_RD);
+}
+
+void http_worker_sweep(struct http_worker *worker)
+{
+    const struct http_connection *connections[SWEEP_MAX];
+    struct pollfd polled[SWEEP_MAX];
+    nfds_t count = 0;
+
+    pthread_mutex_lock(&worker->lock); /* while it is held, no descriptor is closed */
+    for (struct http_connection *each = worker->first; each != NULL; each = each->next) {
+        connections[count] = each;
+        polled[count++] = (struct pollfd){.fd = each->fd, .events = POLLRDHUP};
+        if (count == SWEEP_MAX) {
+            sweep(connections, polled, count);
+            count = 0;
+        }
+    }
+    sweep(connections, polled, count);
+    pthread_mutex_unlock(&worker->lock);
 }
 
 uint64_t http_worker_active(const struct http_worker *worker)

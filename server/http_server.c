@@ -24,6 +24,7 @@ enum {
     LISTENERS_MAX = 32,
     ACCEPTS_PER_TURN = 64,
     ACCEPT_RETRY_MS = 100, /* out of descriptors: when to look again */
+    SWEEP_MS = 250,        /* how often connections are looked at whose client may have closed */
     DRAIN_POLL_MS = 20,
 };
 
@@ -130,10 +131,28 @@ static bool has_room(struct http_server *server)
     return true;
 }
 
+/* Lowers *timeout_ms to when it is due next. */
+static void sweep_if_due(struct http_server *server, uint64_t *due_ns, int *timeout_ms)
+{
+    uint64_t now;
+
+    if (connections(server) == 0)
+        return;
+    now = clock_monotonic_ns();
+    if (now >= *due_ns) {
+        for (unsigned i = 0; i < server->worker_count; i++)
+            http_worker_sweep(&server->workers[i]);
+        *due_ns = now + (uint64_t)SWEEP_MS * NS_PER_MS;
+    }
+    if (*timeout_ms < 0 || *timeout_ms > SWEEP_MS)
+        *timeout_ms = SWEEP_MS;
+}
+
 static void *acceptor_main(void *context)
 {
     struct http_server *server = context;
     struct pollfd polled[1 + LISTENERS_MAX + LINGER_MAX];
+    uint64_t sweep_due_ns = 0;
     bool resting = false;
 
     while (!atomic_load_explicit(&server->stop, memory_order_acquire)) {
@@ -149,6 +168,7 @@ static void *acceptor_main(void *context)
         polled[0] = (struct pollfd){.fd = server->wake_fd, .events = POLLIN};
         for (size_t i = 0; i < listening; i++)
             polled[1 + i] = (struct pollfd){.fd = server->listeners[i].fd, .events = POLLIN};
+        sweep_if_due(server, &sweep_due_ns, &timeout);
         lingering = http_linger_poll(&server->linger, polled + 1 + listening, &timeout);
         if (poll(polled, (nfds_t)(1 + listening + lingering), timeout) < 0)
             continue;

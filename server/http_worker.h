@@ -2,7 +2,8 @@
  * http_worker.h - one thread that serves connections, with libmicrohttpd. Private to http_*.c;
  * libmicrohttpd's own header is included by http_mhd*.c alone.
  *
- * Threads: add and cut from the acceptor and the draining thread; all else runs on the worker.
+ * Threads: add, cut and sweep from the acceptor and the draining thread; all else runs on the
+ * worker.
  */
 #pragma once
 
@@ -48,6 +49,10 @@ MUST_USE enum coffer_status http_worker_start(struct http_worker *worker, struct
 void http_worker_add(struct http_worker *worker, int fd, const struct listen_address *peer);
 /* Cut all connections: what is under way on them ends as if the client had gone. How many. */
 unsigned http_worker_cut(struct http_worker *worker);
+/* Tell libmicrohttpd of clients that have closed. It reads until it gets less than it asked for,
+ * and the kernel reports an end only once: one that came together with the last bytes it would see
+ * after the timeout, and an upload would live as long. To be called now and then. */
+void http_worker_sweep(struct http_worker *worker);
 /* Requests that are not answered to the last byte yet. */
 uint64_t http_worker_active(const struct http_worker *worker);
 void http_worker_stop(struct http_worker *worker); /* no connection may be left */

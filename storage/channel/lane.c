@@ -37,6 +37,71 @@ bool lane_is_due(const struct lane *lane, uint64_t now_ns, uint64_t *deadline_ns
     return now_ns >= *deadline_ns;
 }
 
+/* Whether so many bytes more are within the bound. */
+static bool has_room(const struct lane *lane, uint64_t bytes)
+{
+    uint64_t used = lane->queued_bytes + lane->flushing_bytes + lane->granted_bytes;
+
+    return used == 0 || used + bytes <= room_of(lane);
+}
+
+struct lane_waiter *lane_grant_room(struct lane *lane, struct lane_waiter *ready)
+{
+    while (lane->room_waiters != NULL && has_room(lane, lane->room_waiters->bytes)) {
+        struct lane_waiter *waiter = lane->room_waiters;
+
+        lane->room_waiters = waiter->next;
+        if (lane->room_waiters == NULL)
+            lane->last_room_waiter = &lane->room_waiters;
+        waiter->granted = true;
+        lane->granted_bytes += waiter->bytes;
+        waiter->next = ready;
+        ready = waiter;
+    }
+    return ready;
+}
+
+void lane_wake_all(struct lane_waiter *waiter)
+{
+    while (waiter != NULL) {
+        struct lane_waiter *next = waiter->next; /* it may be gone once it is woken */
+
+        waker_wake(waiter->waker);
+        waiter = next;
+    }
+}
+
+void lane_give_room(struct lane *lane, struct lane_waiter *waiter)
+{
+    struct lane_waiter *ready = NULL;
+
+    lock_take(&lane->lock);
+    if (waiter->granted) {
+        waiter->granted = false;
+        lane->granted_bytes -= waiter->bytes;
+        ready = lane_grant_room(lane, NULL);
+    }
+    lock_drop(&lane->lock);
+    lane_wake_all(ready);
+}
+
+/* Room for the operation, now or granted before; else it waits. */
+static bool take_room(struct lane *lane, uint64_t bytes, struct lane_waiter *waiter)
+{
+    if (waiter->granted) {
+        waiter->granted = false;
+        lane->granted_bytes -= waiter->bytes;
+        return true;
+    }
+    if (lane->room_waiters == NULL && has_room(lane, bytes))
+        return true;
+    waiter->bytes = bytes;
+    waiter->next = NULL;
+    *lane->last_room_waiter = waiter;
+    lane->last_room_waiter = &waiter->next;
+    return false;
+}
+
 static void append(struct lane *lane, struct lane_op *op)
 {
     op->next = NULL;
@@ -76,10 +141,7 @@ bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter
     bool was_empty;
 
     lock_take(&lane->lock);
-    if (lane->queued_bytes + lane->flushing_bytes > 0 &&
-        lane->queued_bytes + lane->flushing_bytes + op->bytes > room_of(lane)) {
-        waiter->next = lane->room_waiters;
-        lane->room_waiters = waiter;
+    if (!take_room(lane, op->bytes, waiter)) {
         wake_worker(lane, lane->first != NULL);
         return false;
     }

@@ -54,6 +54,8 @@ struct lane_op {
 struct lane_waiter { /* waits for room, or for a sequence number to be durable */
     struct waker waker;
     uint64_t seq;
+    uint64_t bytes; /* (lane.lock) of room that is waited for, or was granted */
+    bool granted;   /* (lane.lock) room is kept for the next lane_push() with this waiter */
     struct lane_waiter *next; /* the lane's own */
 };
 
@@ -84,9 +86,12 @@ struct lane *lane_set_find(struct lane_set *set, struct slice name);
 void lane_put(struct lane *lane);
 const char *lane_name(const struct lane *lane);
 
-/* Queue the operation, or answer false: the buffer is full, and waiter->waker is called when there
- * may be room. An empty buffer takes an operation of any size. */
+/* Queue the operation, or answer false: the buffer is full. Then waiter->waker is called when room
+ * has been set aside for it, first come first served; call again with the same waiter, or give
+ * the room back with lane_give_room(). An empty buffer takes an operation of any size. */
 bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter);
+void lane_give_room(
+    struct lane *lane, struct lane_waiter *waiter); /* a no-op if none was granted */
 /* Take an operation that is still queued out again; its done() is not called. */
 bool lane_drop_op(struct lane *lane, struct lane_op *op);
 /* True: everything up to seq is durable, or failed. False: the waker is called when it is. The

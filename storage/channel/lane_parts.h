@@ -25,7 +25,9 @@ struct lane {
     bool staffed;       /* a worker serves it, or is on its way */
     bool sleeping;      /* the worker waits for `work` */
     uint64_t last_seq, durable_seq;
-    struct lane_waiter *room_waiters, *sync_waiters;
+    struct lane_waiter *room_waiters, **last_room_waiter; /* in order */
+    uint64_t granted_bytes;           /* set aside for waiters that were woken */
+    struct lane_waiter *sync_waiters; /* in no order */
     struct lane_failure *failures;
     size_t failure_count;
     uint64_t flushed_bytes, flushed_records, syncs, last_sync_ns;
@@ -71,5 +73,8 @@ enum { FAILURES_MAX = 10000 };
 void lane_serve(struct lane *lane);
 /* lane_set.c: find a worker for a lane that is marked as staffed. */
 void lane_set_call_worker(struct lane_set *set, struct lane *lane);
+/* lane.c: wake those who wait for room, as far as it goes: links them before `ready`. */
+struct lane_waiter *lane_grant_room(struct lane *lane, struct lane_waiter *ready);
+void lane_wake_all(struct lane_waiter *waiter);
 /* lane.c: whether the queue is to be flushed now; else *deadline_ns is when it will be. */
 bool lane_is_due(const struct lane *lane, uint64_t now_ns, uint64_t *deadline_ns);

@@ -118,6 +118,7 @@ static struct lane *make_lane(struct lane_set *set, const char *name, unsigned n
     invariant(lane != NULL);
     lane->set = set;
     lane->number = number;
+    lane->last_room_waiter = &lane->room_waiters;
     (void)snprintf(lane->name, sizeof(lane->name), "%s", name);
     lock_init(&lane->lock, LOCK_LANE);
     condition_init(&lane->work);

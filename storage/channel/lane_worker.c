@@ -52,10 +52,9 @@ static void note_failure(struct lane *lane, const struct lane_op *op)
 /* Detach the waiters that have what they wait for. */
 static struct lane_waiter *ready_waiters(struct lane *lane)
 {
-    struct lane_waiter *ready = lane->room_waiters;
+    struct lane_waiter *ready = lane_grant_room(lane, NULL);
     struct lane_waiter **at = &lane->sync_waiters;
 
-    lane->room_waiters = NULL;
     while (*at != NULL) {
         struct lane_waiter *waiter = *at;
 
@@ -70,16 +69,6 @@ static struct lane_waiter *ready_waiters(struct lane *lane)
     return ready;
 }
 
-static void wake_all(struct lane_waiter *waiter)
-{
-    while (waiter != NULL) {
-        struct lane_waiter *next = waiter->next; /* it may be gone once it is woken */
-
-        waker_wake(waiter->waker);
-        waiter = next;
-    }
-}
-
 /* Everything up to `seq` is settled: tell those who wait. Called and returns with the lock. */
 static void settle(struct lane *lane, uint64_t seq)
 {
@@ -91,7 +80,7 @@ static void settle(struct lane *lane, uint64_t seq)
     if (ready == NULL)
         return;
     lock_drop(&lane->lock);
-    wake_all(ready);
+    lane_wake_all(ready);
     lock_take(&lane->lock);
 }
 

@@ -204,6 +204,8 @@ void removal_close(struct removal *removal)
     if (removal == NULL)
         return;
     unreserve(removal);
+    if (removal->lane != NULL)
+        lane_give_room(removal->lane, &removal->lane_waiter);
     lane_put(removal->lane);
     free(removal->sorted);
     free(removal->entries);

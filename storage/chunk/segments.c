@@ -168,6 +168,7 @@ void segments_destroy(struct segment_sender *sender)
 
     if (sender == NULL)
         return;
+    lane_give_room(sender->lane, &sender->room);
     lock_take(&sender->lock);
     sender->abandoned = true;
     last = sender->in_flight == 0;

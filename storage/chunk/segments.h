@@ -29,4 +29,5 @@ void segments_fill_manifest(
     const struct segment_sender *sender, uint64_t size, struct engine_op *op);
 /* The manifest is durable: the segments stay. Otherwise destroying forgets them. */
 void segments_keep(struct segment_sender *sender);
-void segments_destroy(struct segment_sender *sender); /* NULL is a no-op */
+/* The lane is still held by the caller. NULL is a no-op. */
+void segments_destroy(struct segment_sender *sender);

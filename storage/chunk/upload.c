@@ -428,6 +428,8 @@ void upload_close(struct upload *upload)
     if (upload->requested && budget_cancel(&upload->store->budget, &upload->request))
         budget_give(&upload->store->budget, upload->request.bytes);
     unreserve(upload);
+    if (upload->write != NULL)
+        lane_give_room(upload->write->lane, &upload->lane_waiter);
     reader_close(upload->copy);
     segments_destroy(upload->segments);
     write_unref(upload->write);

@@ -48,9 +48,13 @@ static void scan_all(int fd, const uint8_t *bytes, size_t size, enum pack_scan_p
         if (item.kind == PACK_SCAN_GAP)
             continue;
         fuzz_check(item.size == record_size(item.header.stored_size));
-        if (item.payload_good && item.payload != NULL)
-            fuzz_check(memcmp(item.payload, bytes + item.offset + RECORD_HEADER_SIZE,
-                           (size_t)item.header.stored_size) == 0);
+        if (item.payload_good && item.payload != NULL) {
+            const uint8_t *stored = bytes + item.offset + RECORD_HEADER_SIZE;
+            size_t stored_size = (size_t)item.header.stored_size;
+
+            fuzz_check(memcmp(item.payload, stored, stored_size) == 0);
+            fuzz_check(checksum_once(stored, stored_size) == item.header.checksum);
+        }
     } while (end <= size);
     fuzz_check(end == size);
     fuzz_check(pack_scan_next(scan, &item, NULL) == COFFER_OK && item.kind == PACK_SCAN_END);

@@ -21,8 +21,8 @@ void sample_init(struct sample *sample, size_t size, uint64_t seed)
     assert_non_null(content);
     for (size_t at = 0; at < size;) { /* the seed is in it: no two samples are alike */
         char piece[64];
-        size_t length = (size_t)snprintf(piece, sizeof(piece), "%llu.%zu of %zu\n",
-            (unsigned long long)seed, at, size);
+        size_t length = (size_t)snprintf(
+            piece, sizeof(piece), "%llu.%zu of %zu\n", (unsigned long long)seed, at, size);
 
         length = length < size - at ? length : size - at;
         memcpy(content + at, piece, length);

@@ -1,6 +1,7 @@
 #include "tests/support/http_client.h"
 
 #include <arpa/inet.h>
+#include <curl/curl.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -10,8 +11,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include <curl/curl.h>
 
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
@@ -110,8 +109,8 @@ static int on_rewind(void *context, curl_off_t offset, int origin)
 
 static struct curl_slist *make_headers(const struct http_request *request)
 {
-    struct curl_slist *list = curl_slist_append(NULL, request->expect ? "Expect: 100-continue"
-                                                                      : "Expect:");
+    struct curl_slist *list =
+        curl_slist_append(NULL, request->expect ? "Expect: 100-continue" : "Expect:");
 
     if (request->chunked)
         list = curl_slist_append(list, "Transfer-Encoding: chunked");

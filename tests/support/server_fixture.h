@@ -24,15 +24,15 @@
 enum { SERVER_ARGS_MAX = 32, SERVER_DEADLINE_S = 120 };
 
 struct server {
-    char folder[200];   /* from mkdtemp; removed by server_end() */
-    char data_dir[240]; /* folder + "/data" unless set otherwise before the start */
-    char address[128];  /* HOST:PORT of the first address, or unix:PATH */
+    char folder[200];                  /* from mkdtemp; removed by server_end() */
+    char data_dir[240];                /* folder + "/data" unless set otherwise before the start */
+    char address[128];                 /* HOST:PORT of the first address, or unix:PATH */
     const char *args[SERVER_ARGS_MAX]; /* beside --data-dir and --listen; NULL at the end */
     const char *env[8];                /* "NAME=VALUE"; NULL at the end */
     const char *listen;                /* "127.0.0.1:0" unless set otherwise */
-    bool no_data_dir; /* do not say --data-dir: args or env do */
-    pid_t pid;        /* 0: not running */
-    uid_t uid;        /* not 0: run as this user */
+    bool no_data_dir;                  /* do not say --data-dir: args or env do */
+    pid_t pid;                         /* 0: not running */
+    uid_t uid;                         /* not 0: run as this user */
 
     pthread_t reader; /* copies standard error to log */
     bool reading;
