@@ -4,6 +4,7 @@
  * sizes; archives are made and read by tar_out and tar_in.
  */
 #include <jansson.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -105,7 +106,7 @@ static int setup(void **state)
     store_options_default(&options);
     options.engine = ENGINE_MEMORY;
     assert_int_equal(store_open(&options, &fixture->service.store, &err), COFFER_OK);
-    fixture->service.bulk = bulk_pool_create(2, BULK_IDLE_DEFAULT_NS);
+    fixture->service.bulk = bulk_pool_create(8, BULK_IDLE_DEFAULT_NS);
     fixture->service.state = SERVICE_READY;
     fixture->service.collect_max = 1 << 20;
     fixture->service.memory_max = 64 << 20;
@@ -319,6 +320,71 @@ static void test_insert_refused(void **state)
     }
 }
 
+struct inserting {
+    struct fixture *fixture;
+    struct text archive;
+    pthread_t thread;
+    int status;
+};
+
+static void fill_archive(struct text *archive, unsigned seed)
+{
+    struct tar_out *tar;
+    char content[50000];
+
+    assert_int_equal(tar_out_create(text_add, archive, &tar, NULL), COFFER_OK);
+    for (int i = 0; i < 12; i++) {
+        for (size_t at = 0; at < sizeof(content); at++)
+            content[at] = (char)rand_r(&seed);
+        assert_int_equal(tar_out_entry(tar, "file", sizeof(content), NULL), COFFER_OK);
+        assert_int_equal(tar_out_data(tar, content, sizeof(content), NULL), COFFER_OK);
+    }
+    assert_int_equal(tar_out_end(tar, NULL), COFFER_OK);
+    tar_out_destroy(tar);
+}
+
+static void *insert_main(void *argument)
+{
+    struct inserting *inserting = argument;
+    struct driver_request request = insert_request(inserting->fixture, 4096);
+
+    request.body = inserting->archive.data;
+    request.body_size = inserting->archive.used;
+    inserting->status = ask(inserting->fixture, request, NULL);
+    exchange_thread_end();
+    return NULL;
+}
+
+/* One that waits for memory must not keep its own finished uploads from giving theirs back. */
+static void test_inserts_share_little_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *roomy = fixture->service.store;
+    struct inserting inserting[8];
+    struct store_options options;
+
+    store_options_default(&options);
+    options.engine = ENGINE_MEMORY;
+    options.segment_size = 64 << 10;
+    options.buffer_size = 64 << 10;
+    options.memory_limit = 256 << 10;
+    assert_int_equal(store_open(&options, &fixture->service.store, NULL), COFFER_OK);
+    for (size_t i = 0; i < ARRAY_COUNT(inserting); i++) {
+        inserting[i] = (struct inserting){.fixture = fixture};
+        fill_archive(&inserting[i].archive, (unsigned)i);
+        assert_int_equal(pthread_create(&inserting[i].thread, NULL, insert_main, &inserting[i]), 0);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(inserting); i++) {
+        pthread_join(inserting[i].thread, NULL);
+        assert_int_equal(inserting[i].status, 200);
+        free(inserting[i].archive.data);
+    }
+    bulk_pool_destroy(fixture->service.bulk);
+    fixture->service.bulk = bulk_pool_create(8, BULK_IDLE_DEFAULT_NS);
+    assert_int_equal(store_close(fixture->service.store, NULL), COFFER_OK);
+    fixture->service.store = roomy;
+}
+
 /* The client goes away in the middle: nothing is left open, or store_close() would say so. */
 static void test_insert_abandoned(void **state)
 {
@@ -506,6 +572,7 @@ int main(void)
         TEST(test_insert_buffered),
         TEST(test_insert_broken),
         TEST(test_insert_refused),
+        TEST(test_inserts_share_little_memory),
         TEST(test_insert_abandoned),
         TEST(test_stat),
         TEST(test_bad_bodies),

@@ -214,7 +214,7 @@ MUST_USE enum coffer_status exchange_query_only(
 /* ---- for resources: memory ---- */
 
 /* Zeroed, aligned to 16. Never NULL. For small things: large ones are charged and malloced. */
-void *exchange_alloc(struct exchange *exchange, size_t size);
+void *exchange_alloc(struct exchange *exchange, size_t size) __attribute__((returns_nonnull));
 /* The same without zeroing, aligned to 1: for text. */
 char *exchange_alloc_text(struct exchange *exchange, size_t size);
 const char *exchange_copy(struct exchange *exchange, struct slice text); /* with a NUL */

@@ -1,8 +1,8 @@
 /*
- * A ring of slots, one for each upload that was begun and has no line yet. The thread fills the
- * slot at the end and takes results from the first one, whose upload it finishes once its waker was
- * called; so lines come in order, and the thread only sleeps when the ring is full or the store
- * wants it to wait.
+ * A ring of slots, one for each entry that has no line yet. The thread fills the slot at the end
+ * and emits those at the start that are done, so lines come in order. It sleeps when the ring is
+ * full or the store wants it to wait, and whatever it waits for, it serves every upload whose waker
+ * was called: one that waits for memory may wait for one that only needs to be finished.
  */
 #include "api/insert_job.h"
 
@@ -21,9 +21,11 @@ enum { LINES_SIZE = 64 << 10, FOLDER_SIZE = 4096 };
 
 struct slot {
     struct insert_job *job;
-    struct upload *upload; /* NULL: finished, or never begun */
-    bool pending;          /* (job.lock) its waker is owed a call */
-    uint64_t bytes;        /* counted in job.bytes */
+    struct upload *upload;   /* NULL: done */
+    bool finishing;          /* upload_finish() is to be called again when it was woken */
+    bool pending;            /* its waker is owed a call, or it is in job.woken */
+    struct slot *next_woken; /* (job.lock) */
+    uint64_t bytes;          /* counted in job.bytes */
     enum coffer_status status;
     char *detail; /* of a failure; may be NULL */
     struct upload_result result;
@@ -38,9 +40,11 @@ struct insert_job {
     struct pipe *input;
     struct spool *output;
 
-    pthread_mutex_t lock; /* a leaf */
-    pthread_cond_t woken;
-    const struct slot *awaited; /* (lock) */
+    pthread_mutex_t lock; /* only the input's is taken under it */
+    pthread_cond_t awake;
+    bool waiting;       /* (lock) on awake */
+    bool reading;       /* (lock) on the input: poke it */
+    struct slot *woken; /* (lock) those that were woken and not served yet */
 
     /* Of the thread that runs. */
     struct tar_in *tar;
@@ -73,7 +77,7 @@ enum coffer_status insert_job_create(struct store *store, struct slice channel,
     job->store = store;
     job->durability = durability;
     pthread_mutex_init(&job->lock, NULL);
-    pthread_cond_init(&job->woken, NULL);
+    pthread_cond_init(&job->awake, NULL);
     json_out_fixed(&job->out, job->buffer, sizeof(job->buffer));
     job->slots = calloc(INSERT_WINDOW, sizeof(*job->slots));
     if (job->slots == NULL)
@@ -101,7 +105,7 @@ void insert_job_destroy(struct insert_job *job)
     free(job->slots);
     pipe_destroy(job->input);
     spool_destroy(job->output);
-    pthread_cond_destroy(&job->woken);
+    pthread_cond_destroy(&job->awake);
     pthread_mutex_destroy(&job->lock);
     free(job);
 }
@@ -116,7 +120,7 @@ struct spool *insert_job_output(struct insert_job *job)
     return job->output;
 }
 
-/* ---- waiting for the store ---- */
+/* ---- being woken by the store ---- */
 
 static void wake_slot(void *context)
 {
@@ -124,48 +128,29 @@ static void wake_slot(void *context)
     struct insert_job *job = slot->job;
 
     pthread_mutex_lock(&job->lock);
-    slot->pending = false;
-    if (job->awaited == slot)
-        pthread_cond_signal(&job->woken);
+    slot->next_woken = job->woken;
+    job->woken = slot;
+    if (job->waiting)
+        pthread_cond_signal(&job->awake);
+    if (job->reading)
+        pipe_poke(job->input);
     pthread_mutex_unlock(&job->lock);
 }
 
-/* Before a call that may answer COFFER_AGAIN: its waker may come before its answer. */
-static void expect_wake(struct slot *slot)
+/* Take all that were woken; wait for one if `wait`. */
+static struct slot *take_woken(struct insert_job *job, bool wait)
 {
-    pthread_mutex_lock(&slot->job->lock);
-    slot->pending = true;
-    pthread_mutex_unlock(&slot->job->lock);
-}
-
-/* After any other answer. */
-static void expect_no_wake(struct slot *slot)
-{
-    pthread_mutex_lock(&slot->job->lock);
-    slot->pending = false;
-    pthread_mutex_unlock(&slot->job->lock);
-}
-
-static void wait_for(struct slot *slot)
-{
-    struct insert_job *job = slot->job;
+    struct slot *woken;
 
     pthread_mutex_lock(&job->lock);
-    job->awaited = slot;
-    while (slot->pending)
-        pthread_cond_wait(&job->woken, &job->lock);
-    job->awaited = NULL;
+    job->waiting = true;
+    while (wait && job->woken == NULL)
+        pthread_cond_wait(&job->awake, &job->lock);
+    job->waiting = false;
+    woken = job->woken;
+    job->woken = NULL;
     pthread_mutex_unlock(&job->lock);
-}
-
-static bool is_pending(struct slot *slot)
-{
-    bool pending;
-
-    pthread_mutex_lock(&slot->job->lock);
-    pending = slot->pending;
-    pthread_mutex_unlock(&slot->job->lock);
-    return pending;
+    return woken;
 }
 
 /* ---- lines ---- */
@@ -254,11 +239,11 @@ static void slot_try_finish(struct slot *slot)
     struct error err = {COFFER_OK, ""};
     enum coffer_status status;
 
-    expect_wake(slot);
+    slot->finishing = true;
     status = upload_finish(slot->upload, &slot->result, &err);
+    slot->pending = status == COFFER_AGAIN;
     if (status == COFFER_AGAIN)
         return;
-    expect_no_wake(slot);
     if (status != COFFER_OK) {
         slot_fail(slot, status, &err);
         return;
@@ -267,24 +252,37 @@ static void slot_try_finish(struct slot *slot)
     slot->upload = NULL;
 }
 
-/* Emit finished slots from the first on; wait until at most `most` are left. */
+/* Call the finish of all that were woken again; wait for one of them if `wait`. */
+static void serve_woken(struct insert_job *job, bool wait)
+{
+    struct slot *slot = take_woken(job, wait);
+
+    while (slot != NULL) {
+        struct slot *next = slot->next_woken; /* it may be woken again at once */
+
+        slot->pending = false;
+        if (slot->finishing)
+            slot_try_finish(slot);
+        slot = next;
+    }
+}
+
+/* Emit what is done from the first slot on; wait until at most `most` are left. */
 static enum coffer_status reduce_to(
     struct insert_job *job, uint64_t most, uint64_t bytes_max, struct error *err)
 {
     enum coffer_status status = COFFER_OK;
 
+    serve_woken(job, false);
     while (status == COFFER_OK && job->first < job->end) {
-        struct slot *slot = &job->slots[job->first % INSERT_WINDOW];
+        const struct slot *slot = &job->slots[job->first % INSERT_WINDOW];
 
-        if (slot->upload != NULL && is_pending(slot)) {
-            if (job->end - job->first <= most && job->bytes <= bytes_max)
-                break;
-            wait_for(slot);
-        }
-        if (slot->upload != NULL)
-            slot_try_finish(slot);
         if (slot->upload == NULL)
             status = emit_first(job, err);
+        else if (job->end - job->first > most || job->bytes > bytes_max)
+            serve_woken(job, true);
+        else
+            break;
     }
     return status;
 }
@@ -304,6 +302,7 @@ static struct slot *take_slot(struct insert_job *job, struct slice name)
         memcpy(slot->name, name.data, slot->name_size);
     slot->status = COFFER_OK;
     slot->upload = NULL;
+    slot->finishing = slot->pending = false;
     slot->bytes = 0;
     job->end++;
     return slot;
@@ -318,15 +317,14 @@ static enum coffer_status upload_all(
         enum coffer_status status;
         size_t taken = 0;
 
-        expect_wake(slot);
         status = upload_data(slot->upload, data, size, &taken, err);
-        if (status != COFFER_AGAIN) {
-            expect_no_wake(slot);
+        if (status != COFFER_AGAIN)
             return status;
-        }
         data += taken;
         size -= taken;
-        wait_for(slot);
+        slot->pending = true;
+        while (slot->pending)
+            serve_woken(slot->job, true);
     }
 }
 
@@ -379,11 +377,31 @@ static enum coffer_status take_entry(
     return store_entry(job, slot, entry, err);
 }
 
+/* Note whether wakers are to poke the input; false: some were called already. */
+static bool set_reading(struct insert_job *job, bool reading)
+{
+    bool none_woken;
+
+    pthread_mutex_lock(&job->lock);
+    none_woken = job->woken == NULL;
+    job->reading = reading && none_woken;
+    pthread_mutex_unlock(&job->lock);
+    return none_woken;
+}
+
+/* A client that dawdles does not keep the uploads that are in flight from being finished. */
 static bool read_input(void *context, const void **data, size_t *size)
 {
     struct insert_job *job = context;
+    bool poked = true, alive = true;
 
-    return pipe_read(job->input, data, size);
+    while (alive && poked) {
+        if (set_reading(job, true))
+            alive = pipe_read(job->input, data, size, &poked);
+        (void)set_reading(job, false);
+        serve_woken(job, false);
+    }
+    return alive;
 }
 
 /* COFFER_OK: to the end. *broken: the status is the archive's, and not that of our output. */
@@ -415,21 +433,30 @@ static void drop_rest(struct insert_job *job)
     const void *data;
     size_t size = 1;
 
-    while (size > 0 && pipe_read(job->input, &data, &size))
+    while (size > 0 && read_input(job, &data, &size))
         ;
 }
 
+/* Nobody reads the lines: only wait for the wakers that are owed. Each upload is closed as soon as
+ * it may be, for others may wait for what it holds. */
 static void settle_slots(struct insert_job *job)
 {
-    while (job->first < job->end) { /* nobody reads the lines: only wait, a waker may be owed */
-        struct slot *slot = &job->slots[job->first++ % INSERT_WINDOW];
+    size_t owed = 0;
 
-        if (slot->upload != NULL)
-            wait_for(slot);
-        upload_close(slot->upload);
+    for (uint64_t n = job->first; n < job->end; n++) {
+        struct slot *slot = &job->slots[n % INSERT_WINDOW];
+
         free(slot->detail);
-        slot->upload = NULL;
         slot->detail = NULL;
+        owed += slot->pending;
+        if (!slot->pending)
+            upload_close(slot->upload);
+    }
+    while (owed > 0) {
+        for (struct slot *slot = take_woken(job, true); slot != NULL; slot = slot->next_woken) {
+            upload_close(slot->upload);
+            owed--;
+        }
     }
 }
 

@@ -199,11 +199,28 @@ static void begin_string(struct key_list *list, bool in_name)
     token_start(list, list->position);
 }
 
-/* One byte that is not in a string. */
-static enum coffer_status json_byte(struct key_list *list, char c, struct error *err)
+/* One byte of the list, outside of its strings. */
+static enum coffer_status array_byte(struct key_list *list, char c, struct error *err)
 {
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
+    if (list->state == WANT_COMMA_OR_CLOSE) {
+        if (c != ',' && c != ']')
+            return bad_json(list, "a comma or ] is expected", err);
+        list->state = c == ',' ? WANT_KEY : WANT_END_OF_OBJECT;
         return COFFER_OK;
+    }
+    if (c == ']' && list->state == WANT_KEY_OR_CLOSE) {
+        list->state = WANT_END_OF_OBJECT;
+        return COFFER_OK;
+    }
+    if (c != '"')
+        return bad_json(list, "a key in quotes is expected", err);
+    begin_string(list, false);
+    return COFFER_OK;
+}
+
+/* One byte around the list, outside of the names of fields. */
+static enum coffer_status object_byte(struct key_list *list, char c, struct error *err)
+{
     switch ((enum key_list_state)list->state) {
     case WANT_OBJECT:
         if (c != '{')
@@ -211,9 +228,10 @@ static enum coffer_status json_byte(struct key_list *list, char c, struct error 
         list->state = WANT_NAME_OR_CLOSE;
         return COFFER_OK;
     case WANT_NAME_OR_CLOSE:
-    case WANT_NAME:
-        if (c == '}' && list->state == WANT_NAME_OR_CLOSE)
+        if (c == '}')
             return bad_json(list, "\"keys\" is missing", err);
+        __attribute__((fallthrough));
+    case WANT_NAME:
         if (c != '"')
             return bad_json(list, "the name of a field is expected", err);
         begin_string(list, true);
@@ -228,21 +246,6 @@ static enum coffer_status json_byte(struct key_list *list, char c, struct error 
             return bad_json(list, "\"keys\" is not a list", err);
         list->state = WANT_KEY_OR_CLOSE;
         return COFFER_OK;
-    case WANT_KEY_OR_CLOSE:
-    case WANT_KEY:
-        if (c == ']' && list->state == WANT_KEY_OR_CLOSE) {
-            list->state = WANT_END_OF_OBJECT;
-            return COFFER_OK;
-        }
-        if (c != '"')
-            return bad_json(list, "a key in quotes is expected", err);
-        begin_string(list, false);
-        return COFFER_OK;
-    case WANT_COMMA_OR_CLOSE:
-        if (c != ',' && c != ']')
-            return bad_json(list, "a comma or ] is expected", err);
-        list->state = c == ',' ? WANT_KEY : WANT_END_OF_OBJECT;
-        return COFFER_OK;
     case WANT_END_OF_OBJECT:
         if (c != ',' && c != '}')
             return bad_json(list, "a comma or } is expected", err);
@@ -251,6 +254,17 @@ static enum coffer_status json_byte(struct key_list *list, char c, struct error 
     default:
         return bad_json(list, "something stands behind the end", err);
     }
+}
+
+/* One byte that is not in a string. */
+static enum coffer_status json_byte(struct key_list *list, char c, struct error *err)
+{
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\r')
+        return COFFER_OK;
+    if (list->state == WANT_KEY || list->state == WANT_KEY_OR_CLOSE ||
+        list->state == WANT_COMMA_OR_CLOSE)
+        return array_byte(list, c, err);
+    return object_byte(list, c, err);
 }
 
 /* The whole of `"HEX"` in the piece, which is what nearly every key is. */

@@ -18,6 +18,7 @@ struct pipe {
     uint64_t read_at, write_at; /* (lock) */
     bool cancelled;             /* (lock) */
     bool finished;              /* (lock) */
+    bool poked;                 /* (lock) */
     bool blocked;               /* (lock) a thread waits on changed */
     bool waiting;               /* (lock) `waker` is owed a call */
     struct waker waker;         /* (lock) */
@@ -294,7 +295,15 @@ void pipe_flush(struct pipe *pipe)
     unlock_and_wake(pipe, waker);
 }
 
-bool pipe_read(struct pipe *pipe, const void **data, size_t *size)
+void pipe_poke(struct pipe *pipe)
+{
+    pthread_mutex_lock(&pipe->lock);
+    pipe->poked = true;
+    signal_blocked(pipe);
+    pthread_mutex_unlock(&pipe->lock);
+}
+
+bool pipe_read(struct pipe *pipe, const void **data, size_t *size, bool *poked)
 {
     struct waker waker;
     size_t start, there;
@@ -308,7 +317,8 @@ bool pipe_read(struct pipe *pipe, const void **data, size_t *size)
         unlock_and_wake(pipe, waker);
         pthread_mutex_lock(&pipe->lock);
     }
-    while (used(pipe) == 0 && !pipe->finished && !pipe->cancelled)
+    while (
+        used(pipe) == 0 && !pipe->finished && !pipe->cancelled && !(poked != NULL && pipe->poked))
         block(pipe);
     start = (size_t)(pipe->read_at & (pipe->size - 1));
     there = used(pipe);
@@ -316,6 +326,10 @@ bool pipe_read(struct pipe *pipe, const void **data, size_t *size)
         there = pipe->size - start;
     pipe->borrowed = there;
     cancelled = pipe->cancelled;
+    if (poked != NULL) {
+        *poked = there == 0 && !pipe->finished && !cancelled;
+        pipe->poked = false;
+    }
     pthread_mutex_unlock(&pipe->lock);
     *data = pipe->bytes + start;
     *size = there;

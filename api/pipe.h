@@ -46,8 +46,11 @@ MUST_USE enum coffer_status pipe_try_read(
 /* False: cancelled. */
 MUST_USE bool pipe_write(struct pipe *pipe, const void *data, size_t size);
 void pipe_flush(struct pipe *pipe);
-/* The next bytes, borrowed until the next call; *size 0: the end. False: cancelled. */
-MUST_USE bool pipe_read(struct pipe *pipe, const void **data, size_t *size);
+/* The next bytes, borrowed until the next call; *size 0: the end. False: cancelled. With `poked`
+ * not NULL, *poked says that pipe_poke() came while there were none: call it again. */
+MUST_USE bool pipe_read(struct pipe *pipe, const void **data, size_t *size, bool *poked);
+/* Have a pipe_read() that waits, or the next one that would, return. Any thread. */
+void pipe_poke(struct pipe *pipe);
 
 /* ---- the writer, either way ---- */
 

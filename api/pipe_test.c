@@ -63,7 +63,7 @@ static void *blocking_reader(void *argument)
         const void *data;
         size_t size;
 
-        if (!pipe_read(side->pipe, &data, &size)) {
+        if (!pipe_read(side->pipe, &data, &size, NULL)) {
             side->cancelled = true;
             break;
         }
@@ -257,6 +257,30 @@ static void test_wait(void **state)
     pipe_destroy(pipe);
 }
 
+static void test_poke(void **state)
+{
+    struct pipe *pipe = new_pipe();
+    struct gate gate;
+    const void *data;
+    size_t size;
+    bool poked;
+
+    (void)state;
+    gate_init(&gate);
+    pipe_poke(pipe);
+    assert_true(pipe_read(pipe, &data, &size, &poked));
+    assert_true(poked && size == 0);
+    pipe_poke(pipe);
+    assert_int_equal(pipe_try_write(pipe, "abc", 3, &size, gate_waker(&gate)), COFFER_OK);
+    assert_true(pipe_read(pipe, &data, &size, &poked));
+    assert_true(!poked && size == 3);
+    pipe_finish(pipe, COFFER_OK, NULL);
+    assert_true(pipe_read(pipe, &data, &size, &poked));
+    assert_true(!poked && size == 0);
+    gate_release(&gate);
+    pipe_destroy(pipe);
+}
+
 static void test_flush_wakes_for_little(void **state)
 {
     struct pipe *pipe = new_pipe();
@@ -290,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_cancels),
         cmocka_unit_test(test_failure_comes_after_the_bytes),
         cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_poke),
         cmocka_unit_test(test_flush_wakes_for_little),
     };
 

@@ -77,7 +77,7 @@ static int open_unnamed(const char *folder)
 
 static enum coffer_status open_file(struct spool *spool, int *fd, struct error *err)
 {
-    const char *temporary = getenv("TMPDIR");
+    const char *temporary = getenv("TMPDIR"); // NOLINT(concurrency-mt-unsafe): nobody sets any
 
     if (temporary == NULL || temporary[0] == '\0')
         temporary = "/tmp";

@@ -77,6 +77,8 @@ syncs_case() { # NAME
         "$work/strace.out")
     value_record syncs_per_write_traced "$(jq -n "$traced / $answered")"
     value_record syncs_per_write_reported "$(jq -n "$reported / $answered")"
+    # Start and stop have some of their own: folders, the index.
+    value_record syncs_per_write_unreported "$(jq -n "($traced - $reported) / $answered")"
     say "$case_name: $answered writes, $traced syncs traced from start to stop, $reported reported"
     coffer_drop "$work/coffer-syncs"
 }

@@ -17,8 +17,6 @@ root=$(dirname "$here")
 cofferd=${COFFERD:-$root/build/release/bin/cofferd}
 tools=${BENCH_TOOLS:-$root/build/release/bench}
 out=${BENCH_OUT:-$root/build/bench}
-connections=64 keep_work="" case_name=profile case_script=get.lua
-coffer_options=()
 # shellcheck source=process.sh
 source "$here/process.sh"
 # shellcheck source=measure.sh
@@ -29,6 +27,9 @@ source "$here/contestants.sh"
 source "$here/case_get.sh"
 # shellcheck source=case_put.sh
 source "$here/case_put.sh"
+
+connections=64 keep_work="" case_name=profile
+coffer_options=()
 
 main() {
     local who=${1-} size=${2-} seconds=${3:-5}
@@ -46,6 +47,7 @@ main() {
     results=$work/results
     coffer_start "$work/coffer" || exit 1
     if [ "$who" = get ]; then
+        case_script=get.lua
         coffer_fill 1 0 1000 "$size" || exit 1
         get_keys=$work/keys
         keys_write 1 1000 "$size" "$get_keys"
@@ -58,15 +60,24 @@ main() {
     sampled_load "$who" "$seconds"
 }
 
+processor_ticks() { # PID: user and system time so far
+    awk '{ print $14 + $15 }' "/proc/$1/stat"
+}
+
 sampled_load() { # WHO SECONDS
-    local data=$out/perf-$1.data
-    spawn perf perf record -q -e cpu-clock -F 997 -g -o "$data" -p "$(coffer_pid)"
+    local data=$out/perf-$1.data before after pid
+    pid=$(coffer_pid)
+    before=$(processor_ticks "$pid")
+    spawn perf perf record -q -e cpu-clock -F 997 -g -o "$data" -p "$pid"
     load "$1" "http://${address[coffer]}/" 2 "$2" || exit 1
+    after=$(processor_ticks "$pid")
     end_child perf INT || true
-    printf '%s: %.0f requests a second\n' "$1" "$(jq .rate <<<"$load_result")"
+    jq -r --arg who "$1" --argjson ticks "$((after - before))" --argjson hertz "$(getconf CLK_TCK)" '
+        "\($who): \(.rate | floor) requests a second, each \($ticks * 1000000 / $hertz / .requests | floor) us of processor time in \(
+            $ticks / $hertz / .seconds * 100 | floor / 100) processors"' <<<"$load_result"
     printf '\n== time by thread and library ==\n'
     perf report -i "$data" --no-children -g none --stdio --sort comm,dso 2>/dev/null |
-        grep -v -e '^#' -e '^$' | head -n 14
+        grep -v -e '^#' -e '^$' | head -n 24
     printf '\n== functions, their own time ==\n'
     perf report -i "$data" --no-children -g none --stdio --sort dso,symbol 2>/dev/null |
         grep -v -e '^#' -e '^$' | head -n 50

@@ -205,11 +205,15 @@ static bool first_line_was_garbage(const struct http_connection *socket)
 {
     struct tcp_info info;
     socklen_t size = sizeof(info);
+    uint64_t end; /* the kernel counts the client's FIN as a byte received */
+    char next;
 
-    return !socket->request_seen && !socket->local &&
-           getsockopt(socket->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
-           size >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t) &&
-           info.tcpi_bytes_received > 0 && info.tcpi_data_segs_out == 0;
+    if (socket->request_seen || socket->local ||
+        getsockopt(socket->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+        size < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t))
+        return false;
+    end = recv(socket->fd, &next, 1, MSG_PEEK | MSG_DONTWAIT) == 0 ? 1 : 0;
+    return info.tcpi_bytes_received > end && info.tcpi_data_segs_out == 0;
 }
 
 static void connection_closed(struct http_worker *worker, struct http_connection *socket)

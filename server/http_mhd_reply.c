@@ -53,7 +53,10 @@ static struct MHD_Response *make_file_response(const struct reply *reply)
     struct MHD_Response *response;
 
     if (fd < 0) {
-        log_write(LOG_ERROR, "reply_cut", "duplicate a descriptor: %s", strerror(errno));
+        struct error err;
+
+        (void)error_errno(&err, "duplicate a descriptor");
+        log_write(LOG_ERROR, "reply_cut", "%s", err.text);
         return NULL;
     }
     response = MHD_create_response_from_fd_at_offset64(reply->size, fd, reply->offset);

@@ -110,7 +110,10 @@ static bool accept_some(struct http_server *server, int listen_fd)
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            log_write(LOG_WARN, "accept_failed", "%s", strerror(errno));
+            struct error err;
+
+            (void)error_errno(&err, "accept a connection");
+            log_write(LOG_WARN, "accept_failed", "%s", err.text);
             return false;
         }
         if (errno != ECONNABORTED && errno != EINTR)

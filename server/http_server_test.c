@@ -5,7 +5,6 @@
  */
 #include "server/http_server.h"
 
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,8 +17,7 @@
 #include "api/bulk.h"
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
-
-enum { REPLY_MAX = 64 * 1024, WAIT_MS = 10000 };
+#include "tests/support/socket_client.h"
 
 struct fixture {
     struct service service;
@@ -105,103 +103,20 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- a raw client ---- */
-
-static int client_open(const struct listener *listener)
-{
-    int fd = socket(listener->address.at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, &listener->address.at.any, listener->address.size), 0);
-    return fd;
-}
-
-/* False: the server closed or reset. */
-static bool client_send(int fd, const char *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
-
-        if (sent <= 0)
-            return false;
-        data += sent;
-        size -= (size_t)sent;
-    }
-    return true;
-}
-
-static void client_send_text(int fd, const char *text)
-{
-    assert_true(client_send(fd, text, strlen(text)));
-}
-
-/* Read until the end (`replies` 0), or until so many whole replies with Content-Length are there.
- */
-struct client_reply {
-    char text[REPLY_MAX];
-    size_t size;
-    bool closed, reset;
-    int status; /* of the first */
-};
-
-static unsigned count_replies(const char *text, size_t size)
-{
-    unsigned count = 0;
-
-    while (size > 0) {
-        const char *end = strstr(text, "\r\n\r\n");
-        const char *length = strstr(text, "Content-Length: ");
-        size_t total;
-
-        if (end == NULL)
-            break;
-        total = (size_t)(end + 4 - text);
-        if (length != NULL && length < end)
-            total += strtoul(length + 16, NULL, 10);
-        if (total > size)
-            break;
-        text += total;
-        size -= total;
-        count++;
-    }
-    return count;
-}
-
-static void client_read(int fd, unsigned replies, struct client_reply *reply)
-{
-    reply->size = 0;
-    reply->closed = reply->reset = false;
-    reply->text[0] = '\0';
-    while (replies == 0 || count_replies(reply->text, reply->size) < replies) {
-        struct pollfd polled = {.fd = fd, .events = POLLIN};
-        ssize_t got;
-
-        assert_int_equal(poll(&polled, 1, WAIT_MS), 1);
-        got = recv(fd, reply->text + reply->size, REPLY_MAX - 1 - reply->size, 0);
-        reply->closed = got <= 0;
-        reply->reset = got < 0;
-        if (got <= 0)
-            break;
-        reply->size += (size_t)got;
-        reply->text[reply->size] = '\0';
-    }
-    reply->status = strncmp(reply->text, "HTTP/1.1 ", 9) == 0 ? atoi(reply->text + 9) : 0;
-}
-
 static void ask(struct fixture *fixture, const char *request, size_t size, unsigned replies,
-    struct client_reply *reply)
+    struct socket_reply *reply)
 {
-    int fd = client_open(&fixture->listeners[0]);
+    int fd = socket_open(&fixture->listeners[0]);
 
-    (void)client_send(fd, request, size);
-    client_read(fd, replies, reply);
+    (void)socket_send(fd, request, size);
+    socket_read(fd, replies, reply);
     close(fd);
 }
 
 static void assert_alive(struct fixture *fixture)
 {
     static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    struct client_reply reply;
+    struct socket_reply reply;
 
     ask(fixture, request, sizeof(request) - 1, 1, &reply);
     assert_int_equal(reply.status, 200);
@@ -210,6 +125,8 @@ static void assert_alive(struct fixture *fixture)
 #define HOST "Host: localhost\r\n"
 #define KEY "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define PUT_KEY "PUT /v1/chunks/" KEY " HTTP/1.1\r\n" HOST
+#define POST "POST /v1/chunks HTTP/1.1\r\n" HOST
+#define CHUNKED "Transfer-Encoding: chunked\r\n\r\n"
 #define BYTES(text) text, sizeof(text) - 1
 
 /* ---- tests ---- */
@@ -266,7 +183,7 @@ static void test_malformed(void **state)
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct client_reply reply;
+        struct socket_reply reply;
 
         ask(fixture, cases[i].request, cases[i].size, 0, &reply); /* all of them close */
         if (reply.status != cases[i].status || reply.reset)
@@ -283,16 +200,16 @@ static void test_random_bytes(void **state)
 
     for (int run = 0; run < 200; run++) {
         char junk[600];
-        struct client_reply reply;
-        int fd = client_open(&fixture->listeners[run % 2]);
+        struct socket_reply reply;
+        int fd = socket_open(&fixture->listeners[run % 2]);
 
         for (size_t i = 0; i < sizeof(junk); i++)
             junk[i] = (char)rand_r(&seed);
         if (run % 4 == 3) /* something that begins like a request */
             memcpy(junk, "GET /v1/chunks/", 15);
-        (void)client_send(fd, junk, sizeof(junk));
+        (void)socket_send(fd, junk, sizeof(junk));
         (void)shutdown(fd, SHUT_WR);
-        client_read(fd, 0, &reply);
+        socket_read(fd, 0, &reply);
         assert_true(reply.status == 0 || (reply.status >= 400 && reply.status < 506));
         close(fd);
     }
@@ -305,9 +222,9 @@ static void send_many(int fd, const char *begin, char fill, size_t count, const 
 
     assert_non_null(text);
     memset(text, fill, count);
-    client_send_text(fd, begin);
-    if (client_send(fd, text, count))
-        (void)client_send(fd, end, strlen(end));
+    socket_send_text(fd, begin);
+    if (socket_send(fd, text, count))
+        (void)socket_send(fd, end, strlen(end));
     free(text);
 }
 
@@ -315,20 +232,20 @@ static void test_too_large(void **state)
 {
     static const size_t sizes[] = {5000, 20000, 100000, 3000000};
     struct fixture *fixture = *state;
-    struct client_reply reply;
+    struct socket_reply reply;
 
     for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
-        int fd = client_open(&fixture->listeners[0]);
+        int fd = socket_open(&fixture->listeners[0]);
 
         send_many(fd, "GET /", 'a', sizes[i], " HTTP/1.1\r\n" HOST "\r\n");
-        client_read(fd, 0, &reply);
+        socket_read(fd, 0, &reply);
         assert_int_equal(reply.status, 414);
         if (i == 0)
             assert_non_null(strstr(reply.text, "application/problem+json"));
         close(fd);
-        fd = client_open(&fixture->listeners[0]);
+        fd = socket_open(&fixture->listeners[0]);
         send_many(fd, "GET /healthz HTTP/1.1\r\n" HOST "X: ", 'a', sizes[i], "\r\n\r\n");
-        client_read(fd, sizes[i] == 5000, &reply);
+        socket_read(fd, sizes[i] == 5000, &reply);
         assert_int_equal(reply.status, sizes[i] == 5000 ? 200 : 431);
         if (i == 1)
             assert_non_null(strstr(reply.text, "\"code\":\"headers_too_large\""));
@@ -350,7 +267,7 @@ static void test_keep_alive(void **state)
         "OPTIONS * HTTP/1.1\r\n" HOST "\r\n"
         "GET http://localhost/healthz HTTP/1.1\r\n" HOST "X-Request-Id: last\r\n\r\n";
     struct fixture *fixture = *state;
-    struct client_reply reply;
+    struct socket_reply reply;
 
     ask(fixture, requests, sizeof(requests) - 1, 7, &reply);
     assert_false(reply.closed);
@@ -369,12 +286,12 @@ static void test_slow_request(void **state)
     static const char request[] =
         "POST /v1/chunks HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc";
     struct fixture *fixture = *state;
-    int fd = client_open(&fixture->listeners[1]);
-    struct client_reply reply;
+    int fd = socket_open(&fixture->listeners[1]);
+    struct socket_reply reply;
 
     for (size_t i = 0; i < sizeof(request) - 1; i++)
-        assert_true(client_send(fd, request + i, 1));
-    client_read(fd, 1, &reply);
+        assert_true(socket_send(fd, request + i, 1));
+    socket_read(fd, 1, &reply);
     assert_int_equal(reply.status, 201);
     close(fd);
 }
@@ -382,22 +299,22 @@ static void test_slow_request(void **state)
 static void test_expect(void **state)
 {
     struct fixture *fixture = *state;
-    struct client_reply reply;
-    int fd = client_open(&fixture->listeners[0]);
+    struct socket_reply reply;
+    int fd = socket_open(&fixture->listeners[0]);
 
-    client_send_text(fd,
+    socket_send_text(fd,
         "POST /v1/chunks HTTP/1.1\r\n" HOST "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n");
-    client_read(fd, 1, &reply);
+    socket_read(fd, 1, &reply);
     assert_int_equal(reply.status, 100);
-    client_send_text(fd, "abc");
-    client_read(fd, 1, &reply);
+    socket_send_text(fd, "abc");
+    socket_read(fd, 1, &reply);
     assert_int_equal(reply.status, 201);
     close(fd);
     /* Refused from the headers: no 100, so no body is sent. */
-    fd = client_open(&fixture->listeners[0]);
-    client_send_text(fd,
+    fd = socket_open(&fixture->listeners[0]);
+    socket_send_text(fd,
         "PUT /v1/chunks/zz HTTP/1.1\r\n" HOST "Content-Length: 3\r\nExpect: 100-continue\r\n\r\n");
-    client_read(fd, 0, &reply);
+    socket_read(fd, 0, &reply);
     assert_int_equal(reply.status, 400);
     close(fd);
 }
@@ -414,11 +331,11 @@ static void test_large_bodies_refused(void **state)
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(begins); i++) {
-        int fd = client_open(&fixture->listeners[0]);
-        struct client_reply reply;
+        int fd = socket_open(&fixture->listeners[0]);
+        struct socket_reply reply;
 
         send_many(fd, begins[i], ' ', 30000000, "\r\n0\r\n\r\n");
-        client_read(fd, 0, &reply);
+        socket_read(fd, 0, &reply);
         assert_int_equal(reply.status, i < 2 ? 400 : 413);
         assert_non_null(strstr(reply.text, "application/problem+json"));
         assert_non_null(strstr(reply.text, "X-Request-Id: "));
@@ -440,7 +357,7 @@ static void test_foreign_pages(void **state)
         {"Host: LOCALHOST\r\n", 200}, {"Host: 127.8.9.1:65535\r\n", 200},
         {"Host: [::1]:80\r\nOrigin: https://[::1]\r\n", 200}};
     struct fixture *fixture = *state;
-    struct client_reply reply;
+    struct socket_reply reply;
     char request[256];
     int fd;
 
@@ -453,9 +370,9 @@ static void test_foreign_pages(void **state)
             fail_msg("%s: %d", cases[i].headers, reply.status);
     }
     /* No web page reaches a unix socket. */
-    fd = client_open(&fixture->listeners[1]);
-    client_send_text(fd, "GET /healthz HTTP/1.1\r\nHost: coffer\r\n\r\n");
-    client_read(fd, 1, &reply);
+    fd = socket_open(&fixture->listeners[1]);
+    socket_send_text(fd, "GET /healthz HTTP/1.1\r\nHost: coffer\r\n\r\n");
+    socket_read(fd, 1, &reply);
     assert_int_equal(reply.status, 200);
     close(fd);
 }
@@ -467,7 +384,7 @@ static void test_head(void **state)
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
-        struct client_reply get, head;
+        struct socket_reply get, head;
         char request[256], *date;
         int size = snprintf(request, sizeof(request),
             "GET %s HTTP/1.1\r\n" HOST "X-Request-Id: same\r\nConnection: close\r\n\r\n",
@@ -494,19 +411,16 @@ static void test_head(void **state)
 /* The client hangs up in the middle of a body: nothing is kept, nothing stays open. */
 static void test_hang_up(void **state)
 {
-    static const char *const requests[] = {"POST /v1/chunks HTTP/1.1\r\n" HOST
-                                           "Content-Length: 100\r\n\r\nabc",
-        "POST /v1/chunks HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-        "POST /v1/chunks HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n30\r\nabc",
-        "POST /v1/chunks HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
-        "POST /v1/chunks HTTP/1.1\r\n" HOST};
+    static const char *const requests[] = {(POST "Content-Length: 100\r\n\r\nabc"),
+        (POST CHUNKED "3\r\nabc\r\n"), (POST CHUNKED "30\r\nabc"),
+        (POST CHUNKED "3\r\nabc\r\n0\r\n"), POST};
     struct fixture *fixture = *state;
     struct store_status status;
 
     for (int run = 0; run < 100; run++) {
-        int fd = client_open(&fixture->listeners[run % 2]);
+        int fd = socket_open(&fixture->listeners[run % 2]);
 
-        client_send_text(fd, requests[run % (int)ARRAY_COUNT(requests)]);
+        socket_send_text(fd, requests[run % (int)ARRAY_COUNT(requests)]);
         if (run % 3 == 0) { /* a reset instead of an end */
             const struct linger reset = {1, 0};
 
@@ -525,23 +439,43 @@ static void test_hang_up(void **state)
     assert_int_equal(status.chunks, 0);
 }
 
+/* An end that comes together with the last bytes is seen, long before the timeout. */
+static void test_half_closed(void **state)
+{
+    struct fixture *fixture = *state;
+
+    for (int run = 0; run < 200; run++) {
+        int fd = socket_open(&fixture->listeners[run % 2]);
+        struct socket_reply reply;
+
+        socket_send_text(fd, run % 4 < 2 ? "GET /healthz HTTP/1.1\r\n" HOST "\r\n"
+                                         : "POST /v1/chunks HTTP/1.1\r\n" HOST
+                                           "Content-Length: 9\r\n\r\nabc");
+        (void)shutdown(fd, SHUT_WR);
+        socket_read(fd, 0, &reply);
+        assert_true(reply.closed);
+        assert_int_equal(reply.status, run % 4 < 2 ? 200 : 0);
+        close(fd);
+    }
+}
+
 /* The third connection waits in the kernel until one of two ends. */
 static void test_connection_limit(void **state)
 {
     struct fixture *fixture = *state;
     int fds[3];
-    struct client_reply reply;
+    struct socket_reply reply;
 
     for (int i = 0; i < 3; i++) {
-        fds[i] = client_open(&fixture->listeners[0]);
-        client_send_text(fds[i], "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
+        fds[i] = socket_open(&fixture->listeners[0]);
+        socket_send_text(fds[i], "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
         if (i < 2) {
-            client_read(fds[i], 1, &reply);
+            socket_read(fds[i], 1, &reply);
             assert_int_equal(reply.status, 200);
         }
     }
     close(fds[0]);
-    client_read(fds[2], 1, &reply);
+    socket_read(fds[2], 1, &reply);
     assert_int_equal(reply.status, 200);
     close(fds[1]);
     close(fds[2]);
@@ -552,30 +486,30 @@ static void test_connection_limit(void **state)
 static void test_drain(void **state)
 {
     struct fixture *fixture = *state;
-    int idle = client_open(&fixture->listeners[0]), late = client_open(&fixture->listeners[1]),
-        stuck = client_open(&fixture->listeners[0]);
-    struct client_reply reply;
+    int idle = socket_open(&fixture->listeners[0]), late = socket_open(&fixture->listeners[1]),
+        stuck = socket_open(&fixture->listeners[0]);
+    struct socket_reply reply;
 
-    client_send_text(idle, "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
-    client_read(idle, 1, &reply);
-    client_send_text(late, "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
-    client_read(late, 1, &reply);
-    client_send_text(stuck,
+    socket_send_text(idle, "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
+    socket_read(idle, 1, &reply);
+    socket_send_text(late, "GET /healthz HTTP/1.1\r\n" HOST "\r\n");
+    socket_read(late, 1, &reply);
+    socket_send_text(stuck,
         "POST /v1/chunks HTTP/1.1\r\n" HOST "Content-Length: 100\r\nExpect: 100-continue\r\n\r\n");
-    client_read(stuck, 1, &reply);
+    socket_read(stuck, 1, &reply);
     assert_int_equal(reply.status, 100);
 
     atomic_store(&fixture->service.state, SERVICE_DRAINING);
     http_server_stop_accepting(fixture->server);
-    client_send_text(late, "GET /v1/chunks HTTP/1.1\r\n" HOST "\r\n");
-    client_read(late, 0, &reply);
+    socket_send_text(late, "GET /v1/chunks HTTP/1.1\r\n" HOST "\r\n");
+    socket_read(late, 0, &reply);
     assert_int_equal(reply.status, 503);
     assert_non_null(strstr(reply.text, "\"code\":\"draining\""));
     assert_non_null(strstr(reply.text, "Retry-After: "));
     assert_int_equal(http_server_drain(fixture->server, UINT64_C(200) * NS_PER_MS), 1);
-    client_read(idle, 0, &reply);
+    socket_read(idle, 0, &reply);
     assert_int_equal(reply.size, 0);
-    client_read(stuck, 0, &reply);
+    socket_read(stuck, 0, &reply);
     assert_int_equal(reply.size, 0);
     http_server_destroy(fixture->server);
     fixture->server = NULL;
@@ -599,6 +533,7 @@ int main(void)
         HTTP_TEST(test_foreign_pages),
         HTTP_TEST(test_head),
         HTTP_TEST(test_hang_up),
+        HTTP_TEST(test_half_closed),
         cmocka_unit_test_setup_teardown(test_connection_limit, setup_two_connections, teardown),
         HTTP_TEST(test_drain),
     };

@@ -48,6 +48,11 @@ void signals_block(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+static const char *signal_name(int number)
+{
+    return number == SIGTERM ? "SIGTERM" : "SIGINT";
+}
+
 static void wait_for_stop(void)
 {
     sigset_t set;
@@ -56,7 +61,7 @@ static void wait_for_stop(void)
     stop_signals(&set);
     while (sigwait(&set, &number) != 0)
         ;
-    log_write(LOG_INFO, "stopping", "%s: finishing what is under way", strsignal(number));
+    log_write(LOG_INFO, "stopping", "%s: finishing what is under way", signal_name(number));
 }
 
 /* While stopping, more signals change nothing: what was accepted is to be synced first. */
@@ -69,7 +74,7 @@ static void *tell_stopping(void *context)
     stop_signals(&set);
     for (;;)
         if (sigwait(&set, &number) == 0)
-            log_write(LOG_INFO, "stopping", "%s: already stopping", strsignal(number));
+            log_write(LOG_INFO, "stopping", "%s: already stopping", signal_name(number));
     return NULL;
 }
 

@@ -380,7 +380,7 @@ static enum coffer_status apply_flags(
         char place[PLACE_SIZE];
         enum coffer_status status = parse_flag_argument(argc, argv, &at, &row, &value, err);
 
-        if (status != COFFER_OK)
+        if (status != COFFER_OK || row == NULL || value == NULL)
             return status;
         if (only_config && strcmp(row->name, "config") != 0)
             continue;

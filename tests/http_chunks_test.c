@@ -373,6 +373,7 @@ static void test_sizes(void **state)
             check_stored(&answer, &sample, true, "durable");
             http_answer_release(&answer);
             check_get(client, &sample);
+            CHECK_STATUS(client, 204, .method = "DELETE", .path = sample.path);
             sample_release(&sample);
         }
     }

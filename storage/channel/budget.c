@@ -23,17 +23,30 @@ static bool fits(const struct budget *budget, uint64_t bytes)
 
 bool budget_take(struct budget *budget, struct budget_request *request)
 {
+    bool granted;
+
     lock_take(&budget->lock);
     request->next = NULL;
     request->granted = budget->first == NULL && fits(budget, request->bytes);
-    if (request->granted) {
+    granted = request->granted; /* a queued one may be granted, and woken, once the lock is dropped */
+    if (granted) {
         budget->used += request->bytes;
     } else {
         *budget->last = request;
         budget->last = &request->next;
     }
     lock_drop(&budget->lock);
-    return request->granted;
+    return granted;
+}
+
+bool budget_has_room(struct budget *budget, uint64_t bytes)
+{
+    bool room;
+
+    lock_take(&budget->lock);
+    room = budget->first == NULL && fits(budget, bytes);
+    lock_drop(&budget->lock);
+    return room;
 }
 
 bool budget_granted(struct budget *budget, const struct budget_request *request)
@@ -60,6 +73,8 @@ bool budget_cancel(struct budget *budget, struct budget_request *request)
             break;
         }
     lock_drop(&budget->lock);
+    if (!granted)
+        budget_give(budget, 0); /* those behind it may be smaller */
     return granted;
 }
 

@@ -32,6 +32,8 @@ void budget_release_all(struct budget *budget);
 /* True: granted now. False: the waker is called when it is; ask budget_granted() then. A request
  * larger than the limit is granted when it is alone. */
 bool budget_take(struct budget *budget, struct budget_request *request);
+/* Whether a request of so many bytes would be granted now. */
+bool budget_has_room(struct budget *budget, uint64_t bytes);
 bool budget_granted(struct budget *budget, const struct budget_request *request);
 /* The request waits no more; true if it had been granted meanwhile (its bytes are still taken). */
 bool budget_cancel(struct budget *budget, struct budget_request *request);

@@ -61,6 +61,28 @@ struct lane_waiter *lane_grant_room(struct lane *lane, struct lane_waiter *ready
     return ready;
 }
 
+struct lane_waiter *lane_ready_waiters(struct lane *lane)
+{
+    struct lane_waiter *ready = lane_grant_room(lane, NULL);
+    struct lane_waiter **at = &lane->sync_waiters;
+
+    /* An empty lane says more than the last operation: those behind it were dropped. */
+    if (lane->first == NULL && lane->flushing_count == 0)
+        lane->durable_seq = lane->last_seq;
+    while (*at != NULL) {
+        struct lane_waiter *waiter = *at;
+
+        if (waiter->seq <= lane->durable_seq) {
+            *at = waiter->next;
+            waiter->next = ready;
+            ready = waiter;
+        } else {
+            at = &waiter->next;
+        }
+    }
+    return ready;
+}
+
 void lane_wake_all(struct lane_waiter *waiter)
 {
     while (waiter != NULL) {
@@ -162,6 +184,7 @@ bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter
 
 bool lane_drop_op(struct lane *lane, struct lane_op *op)
 {
+    struct lane_waiter *ready = NULL;
     bool queued;
 
     lock_take(&lane->lock);
@@ -173,8 +196,10 @@ bool lane_drop_op(struct lane *lane, struct lane_op *op)
         lane->queued_count--;
         lane->urgent -= op->urgent;
         atomic_store(&op->state, LANE_OP_DONE);
+        ready = lane_ready_waiters(lane); /* perhaps no flush will come that could tell them */
     }
     lock_drop(&lane->lock);
+    lane_wake_all(ready);
     return queued;
 }
 
@@ -195,7 +220,7 @@ bool lane_wait_durable(struct lane *lane, uint64_t seq, struct lane_waiter *wait
         lock_drop(&lane->lock);
         return true;
     }
-    waiter->seq = seq;
+    waiter->seq = min_u64(seq, lane->last_seq); /* a number that was never given never comes */
     waiter->next = lane->sync_waiters;
     lane->sync_waiters = waiter;
     lock_drop(&lane->lock);
@@ -213,22 +238,20 @@ uint64_t lane_last_seq(struct lane *lane)
     return seq;
 }
 
-size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool take,
+size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool once,
     struct lane_failure *failures, size_t count)
 {
-    size_t found = 0, kept = 0;
+    size_t found = 0;
 
     lock_take(&lane->lock);
-    for (size_t i = 0; i < lane->failure_count; i++) {
-        const struct lane_failure *failure = &lane->failures[i];
-        bool asked = failure->seq >= first && failure->seq <= last && found < count;
+    for (size_t i = 0; i < lane->failure_count && found < count; i++) {
+        struct lane_failure *failure = &lane->failures[i];
 
-        if (asked)
-            failures[found++] = *failure;
-        if (!asked || !take)
-            lane->failures[kept++] = *failure;
+        if (failure->seq < first || failure->seq > last || (once && failure->told))
+            continue;
+        failures[found++] = *failure;
+        failure->told = failure->told || once;
     }
-    lane->failure_count = kept;
     lock_drop(&lane->lock);
     return found;
 }

@@ -40,6 +40,7 @@ struct lane_op {
     struct engine_op op;
     uint64_t bytes; /* of memory that it holds, for the buffer's bound */
     bool urgent;    /* somebody waits: do not wait for company longer than sync_delay */
+    bool awaited;   /* its maker is told of a failure himself, by done() */
     void (*done)(struct lane_op *op); /* op.status is set */
     /* Or NULL: called by lane_push() when it takes the operation, under the lane's lock, so before
      * anything can happen to it. May take a lock of the rank PENDING. */
@@ -62,6 +63,7 @@ struct lane_waiter { /* waits for room, or for a sequence number to be durable *
 struct lane_failure { /* an operation that could not be made durable */
     uint64_t seq;
     struct digest key;
+    bool told; /* to somebody who asked for all */
 };
 
 struct lane_settings {
@@ -74,7 +76,8 @@ struct lane_settings {
 
 MUST_USE enum coffer_status lane_set_create(struct engine *engine,
     const struct lane_settings *settings, struct lane_set **out, struct error *err);
-/* Commit all that is queued, end the threads. False: something could not be made durable. */
+/* Commit all that is queued, end the threads. False: something could not be made durable, and
+ * nobody was told of it. */
 bool lane_set_destroy(struct lane_set *set);
 
 /* The lane of this name, made if missing; an empty name: one of the default lanes in turn.
@@ -102,8 +105,9 @@ void lane_hurry(struct lane *lane);
 /* The sequence number of the last operation taken so far (0: none). */
 uint64_t lane_last_seq(struct lane *lane);
 
-/* Failures with first <= seq <= last; up to count. `take`: those are forgotten. */
-size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool take,
+/* Failures with first <= seq <= last; up to count. `once`: only those that nobody was told of in
+ * this way before. They stay: who asks for one by its number is told as often as he asks. */
+size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool once,
     struct lane_failure *failures, size_t count);
 
 struct lane_info {

@@ -75,6 +75,8 @@ void lane_serve(struct lane *lane);
 void lane_set_call_worker(struct lane_set *set, struct lane *lane);
 /* lane.c: wake those who wait for room, as far as it goes: links them before `ready`. */
 struct lane_waiter *lane_grant_room(struct lane *lane, struct lane_waiter *ready);
+/* lane.c: detach the waiters that have what they wait for, room or durability; with the lock. */
+struct lane_waiter *lane_ready_waiters(struct lane *lane);
 void lane_wake_all(struct lane_waiter *waiter);
 /* lane.c: whether the queue is to be flushed now; else *deadline_ns is when it will be. */
 bool lane_is_due(const struct lane *lane, uint64_t now_ns, uint64_t *deadline_ns);

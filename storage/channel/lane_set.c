@@ -353,7 +353,9 @@ bool lane_set_destroy(struct lane_set *set)
     lock_drop(&set->lock);
     join_all(set->over);
     for (size_t i = 0; i < set->count; i++) {
-        good = good && set->lanes[i]->failure_count == 0 && set->lanes[i]->first == NULL;
+        for (size_t j = 0; j < set->lanes[i]->failure_count; j++)
+            good = good && set->lanes[i]->failures[j].told;
+        good = good && set->lanes[i]->first == NULL;
         free_lane(set->lanes[i]);
     }
     pthread_cond_destroy(&set->ended);

@@ -39,7 +39,7 @@ static struct lane_op *take_batch(struct lane *lane)
 
 static void note_failure(struct lane *lane, const struct lane_op *op)
 {
-    struct lane_failure failure = {.seq = op->seq, .key = op->op.key};
+    struct lane_failure failure = {.seq = op->seq, .key = op->op.key, .told = op->awaited};
 
     if (lane->failures == NULL) {
         lane->failures = calloc(FAILURES_MAX, sizeof(struct lane_failure));
@@ -49,34 +49,13 @@ static void note_failure(struct lane *lane, const struct lane_op *op)
         lane->failures[lane->failure_count++] = failure;
 }
 
-/* Detach the waiters that have what they wait for. */
-static struct lane_waiter *ready_waiters(struct lane *lane)
-{
-    struct lane_waiter *ready = lane_grant_room(lane, NULL);
-    struct lane_waiter **at = &lane->sync_waiters;
-
-    while (*at != NULL) {
-        struct lane_waiter *waiter = *at;
-
-        if (waiter->seq <= lane->durable_seq) {
-            *at = waiter->next;
-            waiter->next = ready;
-            ready = waiter;
-        } else {
-            at = &waiter->next;
-        }
-    }
-    return ready;
-}
-
 /* Everything up to `seq` is settled: tell those who wait. Called and returns with the lock. */
 static void settle(struct lane *lane, uint64_t seq)
 {
     struct lane_waiter *ready;
 
-    /* An empty queue says more than the last operation: those behind it were dropped. */
-    lane->durable_seq = lane->first == NULL ? lane->last_seq : seq;
-    ready = ready_waiters(lane);
+    lane->durable_seq = seq;
+    ready = lane_ready_waiters(lane);
     if (ready == NULL)
         return;
     lock_drop(&lane->lock);
@@ -157,10 +136,8 @@ void lane_serve(struct lane *lane)
     for (;;) {
         while (wait_for_work(lane)) {
             wait_until_due(lane);
-            if (lane->first != NULL)
+            if (lane->first != NULL) /* else all of it was dropped */
                 flush(lane, ops);
-            else
-                settle(lane, lane->last_seq);
         }
         /* Let the pack go before somebody else may serve the lane. */
         lock_drop(&lane->lock);

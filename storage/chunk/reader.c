@@ -20,8 +20,9 @@ struct reader {
     uint64_t offset, size; /* what was selected */
     uint64_t at;           /* how much of it was read */
     bool encoded;
-    /* Of a segmented chunk: all its rows, so that it stays readable when it is deleted. */
+    /* Of a segmented chunk: all its rows, pinned, so that it stays readable when it is deleted. */
     struct engine_row *segments;
+    struct engine_source *pins; /* pin NULL: its pack is gone, and reading it will say so */
     uint64_t segment_count;
     uint64_t segment; /* that `record` is */
 };
@@ -66,65 +67,96 @@ enum coffer_status store_stat(
     return status;
 }
 
-static enum coffer_status load_segments(struct reader *reader, struct error *err)
+/* COFFER_NO_SUCH_CHUNK: it has no row, or none any more. */
+static enum coffer_status load_segment(struct reader *reader, uint64_t segment, struct error *err)
 {
     struct engine *engine = reader->store->engine;
+    struct engine_row *row = &reader->segments[segment];
+    enum coffer_status status =
+        engine->ops->find_segment(engine, &reader->row.upload, segment, row, err);
 
-    reader->segment_count = segment_count(reader->row.size, reader->row.segment_size);
-    reader->segments = calloc((size_t)reader->segment_count, sizeof(struct engine_row));
-    if (reader->segments == NULL)
-        return error_set(err, COFFER_OVERLOADED, "no memory for the rows of %llu segments",
-            (unsigned long long)reader->segment_count);
-    for (uint64_t i = 0; i < reader->segment_count; i++) {
-        enum coffer_status status =
-            engine->ops->find_segment(engine, &reader->row.upload, i, &reader->segments[i], err);
+    if (status == COFFER_OK && row->segmented)
+        return COFFER_NO_SUCH_CHUNK;
+    if (status != COFFER_OK)
+        return status;
+    status = engine->ops->pin(engine, row, &reader->pins[segment], NULL);
+    if (status != COFFER_OK)
+        reader->pins[segment].pin = NULL;
+    return status == COFFER_NO_SUCH_CHUNK ? status : COFFER_OK;
+}
 
-        if (status == COFFER_NO_SUCH_CHUNK ||
-            (status == COFFER_OK && reader->segments[i].segmented))
-            return error_set(err, COFFER_DATA_CORRUPT, "segment %llu of the chunk is missing",
-                (unsigned long long)i);
-        if (status != COFFER_OK)
-            return status;
-    }
-    return COFFER_OK;
+static enum coffer_status load_segments(struct reader *reader, struct error *err)
+{
+    size_t count = (size_t)segment_count(reader->row.size, reader->row.segment_size);
+    enum coffer_status status = COFFER_OK;
+
+    reader->segments = calloc(count, sizeof(struct engine_row));
+    reader->pins = calloc(count, sizeof(struct engine_source));
+    if (reader->segments == NULL || reader->pins == NULL)
+        return error_set(err, COFFER_OVERLOADED, "no memory for the rows of %zu segments", count);
+    reader->segment_count = count;
+    for (uint64_t i = 0; i < count && status == COFFER_OK; i++)
+        status = load_segment(reader, i, err);
+    return status;
+}
+
+/* From the engine. COFFER_NO_SUCH_CHUNK also when the row has changed since it was looked up. */
+static enum coffer_status open_stored(struct reader *reader, struct error *err)
+{
+    struct engine *engine = reader->store->engine;
+    const struct digest *key = &reader->info.key;
+    struct engine_row now;
+    enum coffer_status status =
+        reader->row.segmented ? load_segments(reader, err)
+                              : record_open(reader->store, &reader->row, NULL, key, reader->waker,
+                                    &reader->record, err);
+
+    if (status != COFFER_NO_SUCH_CHUNK)
+        return status;
+    if (engine->ops->find(engine, key, &now, err) == COFFER_OK && now.lsn == reader->row.lsn)
+        return error_set(err, COFFER_DATA_CORRUPT, "a part of the chunk is missing");
+    return COFFER_NO_SUCH_CHUNK;
+}
+
+static struct reader *reader_create(
+    struct store *store, struct waker waker, struct chunk_write *write)
+{
+    struct reader *reader = calloc(1, sizeof(*reader));
+
+    invariant(reader != NULL);
+    reader->store = store;
+    reader->waker = waker;
+    reader->write = write;
+    return reader;
 }
 
 enum coffer_status reader_open(struct store *store, const struct digest *key, struct waker waker,
     struct reader **out, struct error *err)
 {
-    struct reader *reader;
-    struct chunk_write *write = pending_find(store->pending, key);
-    struct engine_row row = {.size = 0};
+    for (;;) {
+        struct reader *reader = reader_create(store, waker, pending_find(store->pending, key));
+        enum coffer_status status = COFFER_OK;
+        bool found = reader->write != NULL;
 
-    if (write == NULL) {
-        enum coffer_status status = store->engine->ops->find(store->engine, key, &row, err);
-
-        if (status != COFFER_OK)
-            return status;
-    }
-    reader = calloc(1, sizeof(*reader));
-    invariant(reader != NULL);
-    reader->store = store;
-    reader->waker = waker;
-    reader->write = write;
-    reader->row = row;
-    if (write != NULL)
-        fill_buffered(write, &reader->info);
-    else
-        fill_durable(key, &row, &reader->info);
-    reader->size = reader->info.size;
-    if (write == NULL) {
-        enum coffer_status status =
-            row.segmented ? load_segments(reader, err)
-                          : record_open(store, &row, key, waker, &reader->record, err);
-
-        if (status != COFFER_OK) {
-            reader_close(reader);
-            return status;
+        if (found) {
+            fill_buffered(reader->write, &reader->info);
+        } else {
+            status = store->engine->ops->find(store->engine, key, &reader->row, err);
+            found = status == COFFER_OK;
+            if (found) {
+                fill_durable(key, &reader->row, &reader->info);
+                status = open_stored(reader, err);
+            }
         }
+        reader->size = reader->info.size;
+        if (status == COFFER_OK) {
+            *out = reader;
+            return COFFER_OK;
+        }
+        reader_close(reader);
+        if (!found || status != COFFER_NO_SUCH_CHUNK)
+            return status; /* else it was deleted or replaced meanwhile: look again */
     }
-    *out = reader;
-    return COFFER_OK;
 }
 
 const struct chunk_info *reader_info(const struct reader *reader)
@@ -191,8 +223,9 @@ static enum coffer_status open_segment(struct reader *reader, uint64_t offset, s
     record_close(reader->record);
     reader->record = NULL;
     reader->segment = segment;
-    return record_open(reader->store, &reader->segments[segment], &reader->info.key, reader->waker,
-        &reader->record, err);
+    return record_open(reader->store, &reader->segments[segment],
+        reader->pins[segment].pin != NULL ? &reader->pins[segment] : NULL, &reader->info.key,
+        reader->waker, &reader->record, err);
 }
 
 static enum coffer_status read_at(
@@ -258,6 +291,10 @@ void reader_close(struct reader *reader)
         return;
     record_close(reader->record);
     write_unref(reader->write);
+    for (uint64_t i = 0; i < reader->segment_count; i++)
+        if (reader->pins[i].pin != NULL)
+            reader->store->engine->ops->unpin(reader->store->engine, &reader->pins[i]);
+    free(reader->pins);
     free(reader->segments);
     free(reader);
 }

@@ -17,6 +17,7 @@ struct record_reader {
     struct digest key;
     struct waker waker;
     struct engine_source source;
+    bool borrowed; /* the source is pinned by somebody else */
     /* Bytes of the payload that are in memory. */
     uint8_t *piece;
     size_t piece_capacity, piece_size;
@@ -37,17 +38,22 @@ struct record_reader {
 };
 
 enum coffer_status record_open(struct store *store, const struct engine_row *row,
-    const struct digest *key, struct waker waker, struct record_reader **out, struct error *err)
+    const struct engine_source *pinned, const struct digest *key, struct waker waker,
+    struct record_reader **out, struct error *err)
 {
     struct record_reader *reader = calloc(1, sizeof(*reader));
-    enum coffer_status status;
+    enum coffer_status status = COFFER_OK;
 
     invariant(reader != NULL && !row->segmented);
     reader->store = store;
     reader->row = *row;
     reader->key = *key;
     reader->waker = waker;
-    status = store->engine->ops->pin(store->engine, row, &reader->source, err);
+    reader->borrowed = pinned != NULL;
+    if (reader->borrowed)
+        reader->source = *pinned;
+    else
+        status = store->engine->ops->pin(store->engine, row, &reader->source, err);
     if (status != COFFER_OK) {
         free(reader);
         return status;
@@ -64,7 +70,8 @@ void record_close(struct record_reader *reader)
         checksum_release(&reader->sum);
     if (reader->table_valid)
         frame_table_release(&reader->table);
-    reader->store->engine->ops->unpin(reader->store->engine, &reader->source);
+    if (!reader->borrowed)
+        reader->store->engine->ops->unpin(reader->store->engine, &reader->source);
     free(reader->piece);
     free(reader->raw);
     free(reader);

@@ -18,9 +18,11 @@ enum { RECORD_SMALL_MAX = 64 * 1024, RECORD_PIECE_SIZE = 256 * 1024 };
 
 struct record_reader;
 
-/* `row` is not segmented. `key` names what is read, for reports of damage. */
+/* `row` is not segmented. `key` names what is read, for reports of damage. `pinned`: its payload,
+ * if the caller has it pinned until record_close(); else NULL. */
 MUST_USE enum coffer_status record_open(struct store *store, const struct engine_row *row,
-    const struct digest *key, struct waker waker, struct record_reader **out, struct error *err);
+    const struct engine_source *pinned, const struct digest *key, struct waker waker,
+    struct record_reader **out, struct error *err);
 void record_close(struct record_reader *reader);
 
 /* The whole stored payload has its checksum. COFFER_AGAIN, COFFER_DATA_CORRUPT, COFFER_IO. */

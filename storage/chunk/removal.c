@@ -147,6 +147,7 @@ static enum coffer_status commit(struct removal *removal, struct error *err)
     if (status != COFFER_OK)
         return status;
     removal->lane_op = (struct lane_op){.urgent = true,
+        .awaited = true,
         .bytes = removal->existing_count * DIGEST_SIZE,
         .done = removal_done,
         .op = {.kind = ENGINE_DELETE,
@@ -167,23 +168,29 @@ static void unreserve(struct removal *removal)
     removal->reserved = 0;
 }
 
+/* The tombstone is durable, or could not be written. */
+static enum coffer_status settled(struct removal *removal, struct error *err)
+{
+    enum coffer_status status = removal->lane_op.op.status;
+
+    invariant(atomic_load_explicit(&removal->settled, memory_order_acquire));
+    removal->step = REMOVAL_COMMITTED;
+    if (status != COFFER_OK)
+        return error_set(err, status, "the deletion could not be written; nothing was deleted");
+    removal->deleted += removal->lane_op.op.deleted;
+    return COFFER_OK;
+}
+
 enum coffer_status removal_finish(struct removal *removal, struct error *err)
 {
     enum coffer_status status = COFFER_OK;
 
+    /* Not in the call that pushed it, even if it is done already: removal_done() still has to
+     * wake, and we must be here when it does. */
+    if (removal->step == REMOVAL_COMMITTING)
+        status = settled(removal, err);
     while (status == COFFER_OK && removal->step == REMOVAL_RESERVING)
         status = removal->next < removal->count ? reserve_next(removal, err) : commit(removal, err);
-    if (removal->step == REMOVAL_COMMITTING &&
-        atomic_load_explicit(&removal->settled, memory_order_acquire)) {
-        status = removal->lane_op.op.status;
-        if (status == COFFER_OK)
-            removal->deleted += removal->lane_op.op.deleted;
-        else
-            (void)error_set(err, status, "the deletion could not be written; nothing was deleted");
-        removal->step = REMOVAL_COMMITTED;
-    } else if (removal->step == REMOVAL_COMMITTING) {
-        return COFFER_AGAIN; /* the wake of the push is still to come */
-    }
     if (status != COFFER_AGAIN)
         unreserve(removal);
     return status;

@@ -84,7 +84,13 @@ static enum coffer_status wait_below(
     struct segment_sender *sender, unsigned limit, struct waker waker, struct error *err)
 {
     enum coffer_status status;
+    bool busy;
 
+    lock_take(&sender->lock);
+    busy = sender->in_flight > limit;
+    lock_drop(&sender->lock);
+    if (busy)
+        lane_hurry(sender->lane); /* or we would wait for the flush timer */
     lock_take(&sender->lock);
     status = sender->status;
     if (sender->in_flight > limit && status == COFFER_OK) {
@@ -112,6 +118,7 @@ enum coffer_status segments_send(
     write->body = *body;
     write->lane_op.bytes = (*body)->size;
     write->lane_op.done = segment_done;
+    write->lane_op.awaited = true;
     write->lane_op.op = (struct engine_op){.kind = ENGINE_SEGMENT,
         .body = (*body)->content,
         .size = (*body)->size,
@@ -143,7 +150,6 @@ enum coffer_status segments_finish(
         if (status != COFFER_OK)
             return status;
     }
-    lane_hurry(sender->lane);
     return wait_below(sender, 0, waker, err);
 }
 

@@ -88,10 +88,19 @@ enum coffer_status upload_begin(struct store *store, const struct upload_options
 
 /* ---- taking the body ---- */
 
+static void hurry(void *context, struct lane *lane)
+{
+    (void)context;
+    lane_hurry(lane);
+}
+
 /* Charge `bytes` to the budget, or wait for them. */
 static bool charge(struct upload *upload, uint64_t bytes)
 {
     if (!upload->requested) {
+        /* What fills the memory may be buffered writes that nobody waits for yet. */
+        if (!budget_has_room(&upload->store->budget, bytes))
+            lane_set_each(upload->store->lanes, hurry, NULL);
         upload->request = (struct budget_request){.bytes = bytes, .waker = upload->waker};
         upload->requested = true;
         if (!budget_take(&upload->store->budget, &upload->request))
@@ -127,6 +136,18 @@ static enum coffer_status make_body(
     return COFFER_OK;
 }
 
+static void hash(struct upload *upload, const void *data, size_t size)
+{
+    if (!upload->hashing) {
+        sha256_init(&upload->sha);
+        upload->hashing = true;
+        if (upload->body != NULL) /* what came before, which was not hashed yet */
+            sha256_update(&upload->sha, upload->body->content, upload->body->size);
+    }
+    if (size > 0)
+        sha256_update(&upload->sha, data, size);
+}
+
 /* Room for at least one more byte in upload->body. */
 static enum coffer_status make_room(struct upload *upload, struct error *err)
 {
@@ -136,6 +157,8 @@ static enum coffer_status make_room(struct upload *upload, struct error *err)
     if (upload->body != NULL && upload->body->size < upload->body->capacity)
         return COFFER_OK;
     if (upload->body != NULL && upload->body->size == segment) {
+        if (!upload->hashing)
+            hash(upload, NULL, 0); /* its bytes are out of reach from now on */
         if (upload->segments == NULL)
             upload->segments = segments_create(upload->store, upload->lane, segment);
         status = segments_send(upload->segments, &upload->body, upload->waker, err);
@@ -155,25 +178,16 @@ static enum coffer_status make_room(struct upload *upload, struct error *err)
     return make_body(upload, (size_t)upload->body_wanted, true, err);
 }
 
-static void hash(struct upload *upload, const void *data, size_t size)
-{
-    if (!upload->hashing) {
-        sha256_init(&upload->sha);
-        upload->hashing = true;
-        if (upload->body != NULL) /* what came before, which was not hashed yet */
-            sha256_update(&upload->sha, upload->body->content, upload->body->size);
-    }
-    sha256_update(&upload->sha, data, size);
-}
-
 enum coffer_status upload_data(
     struct upload *upload, const void *data, size_t size, size_t *taken, struct error *err)
 {
     *taken = 0;
     if (upload->failed)
         return error_set(err, COFFER_INTERNAL, "the upload has failed");
-    if (upload->announced != UPLOAD_SIZE_UNKNOWN && size > upload->announced - upload->received)
+    if (upload->announced != UPLOAD_SIZE_UNKNOWN && size > upload->announced - upload->received) {
+        upload->failed = true;
         return error_set(err, COFFER_CONTENT_TOO_LARGE, "the body is longer than announced");
+    }
     while (*taken < size) {
         const uint8_t *from = (const uint8_t *)data + *taken;
         enum coffer_status status = make_room(upload, err);
@@ -222,6 +236,7 @@ static enum coffer_status check(struct upload *upload, struct error *err)
         upload->step = STEP_CHECKED;
         return COFFER_OK;
     }
+    upload->failed = true;
     digest_to_hex(mismatch, wanted);
     digest_to_hex(&actual, got);
     return error_set(err, COFFER_DIGEST_MISMATCH,
@@ -340,7 +355,8 @@ static enum coffer_status queue(struct upload *upload)
                   upload->store->options.buffer_size == 0;
 
     lane_op->bytes = sizeof(*write) + (write->body == NULL ? 0 : write->body->size);
-    lane_op->urgent = synced;
+    lane_op->awaited = synced;
+    lane_op->urgent = synced || !budget_has_room(&upload->store->budget, 0); /* some wait for it */
     lane_op->op.replace = upload->replace;
     if (upload->segments != NULL)
         segments_fill_manifest(upload->segments, upload->received, &lane_op->op);

@@ -44,7 +44,8 @@ static enum coffer_status fail(struct error *err, const char *doing, char *text)
     /* RocksDB's C API tells the kind of an error only by the beginning of its text. */
     enum coffer_status status = COFFER_IO;
 
-    if (strncmp(text, "Corruption", 10) == 0 || strncmp(text, "Invalid argument", 16) == 0)
+    if (strncmp(text, "Corruption", 10) == 0 || strncmp(text, "Invalid argument", 16) == 0 ||
+        strstr(text, "No such file") != NULL) /* one of its own is gone */
         status = COFFER_DATA_CORRUPT;
     else if (strstr(text, "No space left") != NULL)
         status = COFFER_DISK_FULL;
@@ -421,6 +422,7 @@ enum coffer_status index_scan_chunks(struct index *index, const struct digest *a
     static const struct digest first = {{0}};
     struct scan scan;
     struct slice key, value;
+    enum coffer_status status;
     bool good = true;
 
     *found = 0;
@@ -434,9 +436,10 @@ enum coffer_status index_scan_chunks(struct index *index, const struct digest *a
         }
         rocksdb_iter_next(scan.at);
     }
-    if (scan_end(&scan, err) != COFFER_OK)
-        return COFFER_IO;
-    return good ? COFFER_OK : error_set(err, COFFER_DATA_CORRUPT, "index: a row cannot be read");
+    status = scan_end(&scan, err);
+    if (status == COFFER_OK && !good)
+        status = error_set(err, COFFER_DATA_CORRUPT, "index: a row cannot be read");
+    return status;
 }
 
 enum coffer_status index_count_segments(

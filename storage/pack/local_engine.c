@@ -113,7 +113,7 @@ static void local_status(struct engine *base, struct engine_status *status)
     status->chunks = engine->chunks;
     status->used_space = totals.bytes;
     status->dead_bytes = totals.dead_bytes;
-    status->live_bytes = totals.bytes - totals.dead_bytes - totals.packs * PACK_HEADER_SIZE;
+    status->live_bytes = totals.live_bytes;
     status->packs = totals.packs;
     status->damaged_records = totals.damaged;
     status->syncs = engine->syncs;
@@ -136,22 +136,32 @@ static size_t local_packs(
 
     invariant(packs != NULL);
     found = pack_set_list(local_of(base)->packs, after, packs, count);
-    for (size_t i = 0; i < found; i++) {
-        uint64_t end = packs[i]->end, dead = packs[i]->dead_bytes;
-
+    for (size_t i = 0; i < found; i++)
         infos[i] = (struct engine_pack){.id = packs[i]->id,
             .state = names[packs[i]->state],
-            .bytes = end,
-            .dead_bytes = dead,
+            .bytes = packs[i]->end,
+            .dead_bytes = packs[i]->dead_bytes,
             .records = packs[i]->records,
-            .live_bytes = end > dead + PACK_HEADER_SIZE ? end - dead - PACK_HEADER_SIZE : 0,
+            .live_bytes = pack_live_bytes(packs[i]),
             .damaged = packs[i]->damaged};
-    }
     free(packs);
     return found;
 }
 
 /* ---- opening and closing ---- */
+
+/* Let go of the index and the packs. */
+static void release_parts(struct local_engine *engine)
+{
+    for (size_t i = 0; i < engine->free_count; i++)
+        pack_writer_destroy(engine->free_writers[i]);
+    engine->free_count = 0;
+    engine->damaged_count = 0;
+    index_close(engine->index);
+    engine->index = NULL;
+    pack_set_destroy(engine->packs);
+    engine->packs = NULL;
+}
 
 static enum coffer_status local_close(struct engine *base, struct error *err)
 {
@@ -170,13 +180,10 @@ static enum coffer_status local_close(struct engine *base, struct error *err)
             free(lane->sizes);
             free(lane->scratch);
         }
-    for (size_t i = 0; i < engine->free_count; i++)
-        pack_writer_destroy(engine->free_writers[i]);
     if (engine->index != NULL && !engine->failed)
         status = index_flush(engine->index, true, err);
-    index_close(engine->index);
+    release_parts(engine);
     row_cache_destroy(engine->rows);
-    pack_set_destroy(engine->packs);
     free(engine->free_writers);
     free(engine->damaged);
     free(engine->lanes);
@@ -218,8 +225,9 @@ static enum coffer_status set_aside(const char *dir, struct error *err)
     return error_set(err, COFFER_IO, "too many unusable indexes beside %s: remove them", dir);
 }
 
-/* The index of this store, empty if it had none or one that cannot be used. */
-static enum coffer_status open_index(struct local_engine *engine, struct error *err)
+/* The index of this store, empty if it had none; `afresh`: or if what it had was put aside.
+ * COFFER_DATA_CORRUPT: it cannot be used. */
+static enum coffer_status open_index(struct local_engine *engine, bool afresh, struct error *err)
 {
     const struct index_options options = {
         .cache_size =
@@ -231,29 +239,32 @@ static enum coffer_status open_index(struct local_engine *engine, struct error *
     bool found = false;
 
     (void)snprintf(dir, sizeof(dir), "%.4000s/index", engine->options.data_dir);
-    status = dir_make(dir, err);
+    status = afresh ? set_aside(dir, err) : dir_make(dir, err);
     if (status == COFFER_OK)
         status = index_open(dir, &options, &engine->index, err);
     if (status == COFFER_OK)
         status = index_get_store(engine->index, uuid, &found, err);
     if (status == COFFER_OK && found && memcmp(uuid, engine->options.store, STORE_UUID_SIZE) != 0)
         status = error_set(err, COFFER_DATA_CORRUPT, "index: it is of another store");
-    if (status == COFFER_DATA_CORRUPT) {
-        log_write(LOG_ERROR, "index_unusable", "%s; it is made again from the packs",
-            err == NULL ? dir : err->text);
-        index_close(engine->index);
-        engine->index = NULL;
-        found = false;
-        status = set_aside(dir, err);
-        if (status == COFFER_OK)
-            status = index_open(dir, &options, &engine->index, err);
-    }
     if (status != COFFER_OK || found)
         return status;
     batch = index_batch_create();
     index_batch_put_store(batch, engine->options.store);
     status = index_write(engine->index, batch, err);
     index_batch_destroy(batch);
+    return status;
+}
+
+static enum coffer_status open_index_and_packs(
+    struct local_engine *engine, bool afresh, struct error *err)
+{
+    enum coffer_status status = pack_set_create(engine->packs_dir, engine->options.pack_size,
+        engine->options.descriptors_max, &engine->packs, err);
+
+    if (status == COFFER_OK)
+        status = open_index(engine, afresh, err);
+    if (status == COFFER_OK)
+        status = recovery_run(engine, err);
     return status;
 }
 
@@ -265,13 +276,12 @@ static enum coffer_status open_parts(struct local_engine *engine, struct error *
         engine->packs_dir, sizeof(engine->packs_dir), "%.4000s/packs", engine->options.data_dir);
     status = dir_make(engine->packs_dir, err);
     if (status == COFFER_OK)
-        status = pack_set_create(engine->packs_dir, engine->options.pack_size,
-            engine->options.descriptors_max, &engine->packs, err);
-    if (status == COFFER_OK)
-        status = open_index(engine, err);
-    if (status == COFFER_OK)
-        status = recovery_run(engine, err);
-    return status;
+        status = open_index_and_packs(engine, false, err);
+    if (status != COFFER_DATA_CORRUPT)
+        return status;
+    log_write(LOG_ERROR, "index_unusable", "%s; it is made again from the packs", err->text);
+    release_parts(engine);
+    return open_index_and_packs(engine, true, err);
 }
 
 enum coffer_status local_engine_open(

@@ -198,6 +198,13 @@ void pack_set_add_damaged(struct pack_set *set, uint64_t id)
     lock_drop(&set->lock);
 }
 
+uint64_t pack_live_bytes(const struct pack *pack)
+{
+    uint64_t end = pack->end, dead = pack->dead_bytes;
+
+    return end > dead + PACK_HEADER_SIZE ? end - dead - PACK_HEADER_SIZE : 0;
+}
+
 void pack_set_totals(struct pack_set *set, struct pack_totals *totals)
 {
     memset(totals, 0, sizeof(*totals));
@@ -206,6 +213,7 @@ void pack_set_totals(struct pack_set *set, struct pack_totals *totals)
         totals->packs++;
         totals->bytes += set->packs[i]->end;
         totals->dead_bytes += set->packs[i]->dead_bytes;
+        totals->live_bytes += pack_live_bytes(set->packs[i]);
         totals->damaged += set->packs[i]->damaged;
     }
     lock_drop(&set->lock);

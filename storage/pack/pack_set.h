@@ -50,8 +50,10 @@ void pack_set_add_dead(struct pack_set *set, uint64_t id, uint64_t bytes);
 void pack_set_add_damaged(struct pack_set *set, uint64_t id);
 
 struct pack_totals {
-    uint64_t packs, bytes, dead_bytes, damaged;
+    uint64_t packs, bytes, live_bytes, dead_bytes, damaged;
 };
+/* Of records that something refers to. */
+uint64_t pack_live_bytes(const struct pack *pack);
 void pack_set_totals(struct pack_set *set, struct pack_totals *totals);
 /* Up to count packs with an id above `after`, ascending; they live as long as the set. */
 size_t pack_set_list(struct pack_set *set, uint64_t after, struct pack **packs, size_t count);

@@ -88,7 +88,7 @@ static struct pack_writer *writer_of(struct pack_set *set, uint64_t id, uint64_t
     return writer;
 }
 
-/* Make the file and write its header; not synced: the first sync of its records covers it. */
+/* Make the file with its header, synced: what has records has a header, whatever happens. */
 static enum coffer_status make_file(
     const char *path, const struct pack_header *header, int *out, struct error *err)
 {
@@ -103,6 +103,8 @@ static enum coffer_status make_file(
         return error_errno(err, "make pack %s", path);
     pack_header_encode(header, bytes);
     status = file_write_all(fd, &vector, 1, 0, path, err);
+    if (status == COFFER_OK && fdatasync(fd) != 0)
+        status = error_errno(err, "sync pack %s", path);
     if (status != COFFER_OK) {
         close(fd);
         (void)unlink(path);

@@ -197,6 +197,23 @@ static enum coffer_status complete_offsets(
     return status;
 }
 
+/* A power cut has kept a later record and lost an earlier one, neither of them acknowledged. If
+ * the pack went on, its next records would say that the lost one had been durable, and the next
+ * rebuild would take it for damage. */
+static enum coffer_status close_holed(
+    struct recovery *recovery, struct replay *replay, struct error *err)
+{
+    struct index_batch *batch = recovery->applier.batch;
+    enum coffer_status status;
+
+    replay->row.state = PACK_POISONED;
+    index_batch_put_pack(batch, replay->pack->id, &replay->row);
+    status = index_write(recovery->engine->index, batch, err);
+    index_batch_clear(batch);
+    log_write(LOG_INFO, "pack_closed", "pack %s has a hole and is closed to writing", replay->name);
+    return status;
+}
+
 /* Cut the torn tail and let a lane go on with the pack. */
 static enum coffer_status finish_pack(
     struct recovery *recovery, struct replay *replay, uint64_t watermark, struct error *err)
@@ -211,6 +228,11 @@ static enum coffer_status finish_pack(
             return error_errno(err, "cut the torn tail of pack %s", replay->name);
         log_write(LOG_INFO, "pack_cut", "pack %s: cut %" PRIu64 " bytes behind its last record",
             replay->name, replay->file_size - replay->good_end);
+    }
+    if (replay->holed && replay->row.state == PACK_OPEN) {
+        status = close_holed(recovery, replay, err);
+        if (status != COFFER_OK)
+            return status;
     }
     atomic_store(&pack->state, (int)replay->row.state);
     atomic_store(&pack->end, replay->row.end);
@@ -252,9 +274,13 @@ static void note_missing_pack(void *context, uint64_t pack_id, const struct inde
     struct recovery *recovery = context;
     struct pack *pack;
 
+    struct index_pack missing = {.state = PACK_POISONED, .records = row->records};
+
     recovery->last_lsn = max_u64(recovery->last_lsn, row->last_lsn);
     if (pack_set_list(recovery->engine->packs, pack_id - 1, &pack, 1) == 1 && pack->id == pack_id)
         return;
+    /* It keeps its place in the set: its id is not given to another pack. */
+    (void)pack_set_add(recovery->engine->packs, pack_id, 0, -1, &missing, 0);
     local_count_damage(recovery->engine, pack_id, 0, "the pack file is missing");
 }
 

@@ -52,6 +52,7 @@ static enum coffer_status judge(
         was_durable(replay, item->offset, item->offset + item->size, &durable, err);
 
     *keep = durable && item->kind == PACK_SCAN_RECORD;
+    replay->torn = replay->torn || !durable;
     if (durable)
         local_count_damage(recovery->engine, replay->pack->id, item->offset,
             item->kind == PACK_SCAN_GAP ? "no record can be read here"
@@ -82,6 +83,7 @@ static enum coffer_status advance(
                 return status;
         }
         if (item->kind == PACK_SCAN_RECORD && keep) {
+            replay->holed = replay->holed || replay->torn;
             replay_remember(replay, item->offset);
             return COFFER_OK;
         }
@@ -177,19 +179,21 @@ static enum coffer_status apply_manifest_record(struct recovery *recovery,
     struct digest key;
     enum coffer_status status;
 
-    if (item->payload == NULL)
-        return COFFER_OK; /* damaged: without its segments' name there is nothing to show */
-    status = manifest_decode(item->payload, (size_t)item->header.stored_size, &manifest, err);
+    memcpy(key.bytes, item->header.key, DIGEST_SIZE);
+    status = room_for(recovery, key.bytes, err);
     if (status != COFFER_OK)
         return status;
+    /* Damaged: its row leads to a bad checksum, which tells who reads it, or sends it again. */
+    if (item->payload == NULL ||
+        manifest_decode(item->payload, (size_t)item->header.stored_size, &manifest, NULL) !=
+            COFFER_OK)
+        return apply_chunk(&recovery->applier, &key, row, true, err);
     row->segmented = true;
     row->size = manifest.size;
     row->stored_size = manifest.stored_size;
     row->segment_size = manifest.segment_size;
     memcpy(row->upload.bytes, manifest.upload, UPLOAD_ID_SIZE);
-    memcpy(key.bytes, item->header.key, DIGEST_SIZE);
-    status = room_for(recovery, key.bytes, err);
-    return status == COFFER_OK ? apply_manifest(&recovery->applier, &key, row, true, err) : status;
+    return apply_manifest(&recovery->applier, &key, row, true, err);
 }
 
 static enum coffer_status apply_item(

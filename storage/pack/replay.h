@@ -21,7 +21,9 @@ struct replay { /* one pack that is scanned */
     uint64_t good_end;      /* behind the last whole record */
     struct pack_scan *scan; /* NULL: not begun, or at its end */
     struct pack_scan_item item;
-    bool begun, ended, sealed_before;
+    bool begun, ended;
+    bool torn;  /* a bad place that was never durable was seen */
+    bool holed; /* and a whole record behind it */
     uint32_t *offsets; /* of all records, for going on with the pack */
     size_t offset_count, offset_capacity;
 };

@@ -15,7 +15,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 
-enum { TIMEOUT_S = 300 };
+enum { TIMEOUT_S = 120 };
 
 struct http_client {
     CURL *curl;
@@ -239,6 +239,11 @@ int raw_connect(const char *address)
         return fd;
     (void)close(fd);
     return -1;
+}
+
+void raw_close(int fd)
+{
+    (void)close(fd);
 }
 
 bool raw_send(int fd, const void *data, size_t size)

@@ -58,6 +58,7 @@ void http_answer_release(struct http_answer *answer);
 
 /* A connected socket, or -1. */
 int raw_connect(const char *address);
+void raw_close(int fd);
 /* False: the other side does not take it (any more). */
 bool raw_send(int fd, const void *data, size_t size);
 bool raw_send_text(int fd, const char *text);
