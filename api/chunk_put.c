@@ -15,6 +15,7 @@ struct put_state {
     struct upload *upload;
     struct digest key;    /* of the path */
     struct digest digest; /* of a digest header */
+    bool has_key;         /* PUT */
     bool has_digest;
 };
 
@@ -25,7 +26,7 @@ static bool text_is(struct slice text, const char *word)
 
 /* Take over one digest header. Several must agree, also with the path. */
 static enum coffer_status read_digest(struct exchange *exchange, enum exchange_header_id id,
-    struct put_state *state, const struct digest *key, struct error *err)
+    struct put_state *state, struct error *err)
 {
     struct slice value = exchange_header(exchange, id);
     struct digest digest;
@@ -37,7 +38,7 @@ static enum coffer_status read_digest(struct exchange *exchange, enum exchange_h
     status = digest_header_parse(value, &digest, &found, err);
     if (status != COFFER_OK || !found)
         return status;
-    if ((key != NULL && !digest_equal(&digest, key)) ||
+    if ((state->has_key && !digest_equal(&digest, &state->key)) ||
         (state->has_digest && !digest_equal(&digest, &state->digest)))
         return error_set(err, COFFER_DIGEST_MISMATCH,
             "Content-Digest, Repr-Digest and the key of the path name different contents");
@@ -66,11 +67,11 @@ static enum coffer_status read_durability(
 }
 
 static enum coffer_status begin(
-    struct exchange *exchange, struct put_state *state, const struct digest *key, struct error *err)
+    struct exchange *exchange, struct put_state *state, struct error *err)
 {
     struct slice encoding = exchange_header(exchange, HEADER_CONTENT_ENCODING);
     struct slice channel = exchange_header(exchange, HEADER_CHANNEL);
-    struct upload_options options = {.size = exchange->body_size, .key = key};
+    struct upload_options options = {.size = exchange->body_size};
     enum coffer_status status;
 
     if (encoding.data != NULL && !text_is(encoding, "identity"))
@@ -80,14 +81,15 @@ static enum coffer_status begin(
         return error_set(err, COFFER_BAD_NAME, "Coffer-Channel is empty");
     status = read_durability(exchange, &options.durability, err);
     if (status == COFFER_OK)
-        status = read_digest(exchange, HEADER_CONTENT_DIGEST, state, key, err);
+        status = read_digest(exchange, HEADER_CONTENT_DIGEST, state, err);
     if (status == COFFER_OK)
-        status = read_digest(exchange, HEADER_REPR_DIGEST, state, key, err);
-    if (status == COFFER_OK && key != NULL)
-        status = chunk_check_conditions(exchange, key, err);
+        status = read_digest(exchange, HEADER_REPR_DIGEST, state, err);
+    if (status == COFFER_OK && state->has_key)
+        status = chunk_check_conditions(exchange, &state->key, err);
     if (status != COFFER_OK)
         return status;
     options.channel = channel;
+    options.key = state->has_key ? &state->key : NULL;
     options.digest = state->has_digest ? &state->digest : NULL;
     return upload_begin(
         exchange->service->store, &options, exchange_waker(exchange), &state->upload, err);
@@ -100,7 +102,8 @@ static enum coffer_status put_start(struct exchange *exchange, struct error *err
 
     exchange->state = state;
     status = chunk_key_of(exchange, false, &state->key, err);
-    return status == COFFER_OK ? begin(exchange, state, &state->key, err) : status;
+    state->has_key = true;
+    return status == COFFER_OK ? begin(exchange, state, err) : status;
 }
 
 static enum coffer_status post_start(struct exchange *exchange, struct error *err)
@@ -108,7 +111,7 @@ static enum coffer_status post_start(struct exchange *exchange, struct error *er
     struct put_state *state = exchange_alloc(exchange, sizeof(*state));
 
     exchange->state = state;
-    return begin(exchange, state, NULL, err);
+    return begin(exchange, state, err);
 }
 
 static enum coffer_status put_data(

@@ -1,10 +1,20 @@
 /* cofferd: wiring only. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "server/lifecycle.h"
 #include "server/options.h"
+#include "storage/base/fault.h"
 #include "storage/base/log.h"
+
+/* For tests of what the operating system may do to us; see fault.h. */
+static bool arm_faults(struct error *err)
+{
+    const char *faults = getenv("COFFER_FAULTS");
+
+    return faults == NULL || fault_configure(faults, err) == COFFER_OK;
+}
 
 int main(int argc, char **argv)
 {
@@ -14,7 +24,8 @@ int main(int argc, char **argv)
     int code;
 
     signals_block();
-    if (options_parse(&options, argc, argv, environ, &action, &err) != COFFER_OK) {
+    if (!arm_faults(&err) ||
+        options_parse(&options, argc, argv, environ, &action, &err) != COFFER_OK) {
         (void)fprintf(stderr, "cofferd: %s\n", err.text);
         return 2;
     }

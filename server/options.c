@@ -136,7 +136,9 @@ static void listen_clear(struct listen_list *list)
 static enum coffer_status listen_add(
     struct listen_list *list, const char *text, const char *place, struct error *err)
 {
-    while (*text != '\0') {
+    bool more;
+
+    do {
         size_t length = strcspn(text, ",");
 
         if (length == 0)
@@ -146,11 +148,9 @@ static enum coffer_status listen_add(
                 err, COFFER_BAD_OPTION, "%s: more than %d addresses", place, LISTEN_MAX);
         list->addresses[list->count++] = copy_text(text, length);
         text += length;
-        if (*text == ',')
-            text++;
-    }
-    if (list->count == 0)
-        return error_set(err, COFFER_BAD_OPTION, "%s: an address is empty", place);
+        more = *text == ',';
+        text += more ? 1 : 0;
+    } while (more);
     return COFFER_OK;
 }
 
@@ -319,6 +319,8 @@ static enum coffer_status apply_config(struct options *options, const char *path
     const char *key;
 
     root = json_load_file(path, JSON_REJECT_DUPLICATES, &json_error);
+    if (root == NULL && json_error.line < 1)
+        return error_set(err, COFFER_BAD_OPTION, "config file: %.250s", json_error.text);
     if (root == NULL)
         return error_set(err, COFFER_BAD_OPTION, "config file %.150s, line %d: %.120s", path,
             json_error.line, json_error.text);

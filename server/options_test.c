@@ -15,7 +15,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 
-enum { ARGS_MAX = 16 };
+enum { ARGS_MAX = 32 };
 
 /* Split at blanks; the words live until the next call. */
 static enum coffer_status parse(

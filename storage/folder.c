@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,24 +11,34 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "storage/base/checksum.h"
 #include "storage/base/digest.h"
 #include "storage/io/file.h"
 #include "storage/pack/pack_format.h"
 
-enum { MARKER_SIZE_MAX = 4096, UUID_HEX_SIZE = 2 * STORE_UUID_SIZE };
+enum { MARKER_SIZE_MAX = 4096, UUID_HEX_SIZE = 2 * STORE_UUID_SIZE, MARKER_TEXT_SIZE = 256 };
 
 static const char MARKER_NAME[] = "STORE";
-static const char MARKER_FORMAT[] = "coffer store, format %d\nid %32[0-9a-f]\n";
 
 static int hex_digit(char c)
 {
     return c <= '9' ? c - '0' : c - 'a' + 10;
 }
 
+/* The marker of this format for the store with this id. */
+static void marker_text(const char *id, char out[MARKER_TEXT_SIZE])
+{
+    int size = snprintf(
+        out, MARKER_TEXT_SIZE, "coffer store, format %d\nid %s\n", FOLDER_FORMAT_VERSION, id);
+
+    (void)snprintf(out + size, MARKER_TEXT_SIZE - (size_t)size, "check %016" PRIx64 "\n",
+        checksum_once(out, (size_t)size));
+}
+
 static enum coffer_status read_marker(
     const char *dir, uint8_t uuid[STORE_UUID_SIZE], struct error *err)
 {
-    char path[PATH_MAX], text[MARKER_SIZE_MAX], id[UUID_HEX_SIZE + 1] = "";
+    char path[PATH_MAX], text[MARKER_SIZE_MAX], wanted[MARKER_TEXT_SIZE], id[UUID_HEX_SIZE + 1] = "";
     enum coffer_status status;
     size_t size;
     int format = 0;
@@ -36,15 +47,18 @@ static enum coffer_status read_marker(
     status = file_load(path, text, sizeof(text), &size, err);
     if (status != COFFER_OK)
         return status;
-    if (sscanf(text, MARKER_FORMAT, &format, id) < 1)
+    /* NOLINTNEXTLINE(cert-err34-c): what does not fit is found by the comparison below */
+    if (sscanf(text, "coffer store, format %d\nid %32[0-9a-f]", &format, id) < 1)
         return error_set(
             err, COFFER_FORMAT_UNKNOWN, "%s is not the marker of a coffer store", path);
     if (format != FOLDER_FORMAT_VERSION)
         return error_set(err, COFFER_FORMAT_UNKNOWN,
             "%s is of format %d, this server knows format %d: use a newer coffer", dir, format,
             FOLDER_FORMAT_VERSION);
-    if (strlen(id) != UUID_HEX_SIZE)
-        return error_set(err, COFFER_FORMAT_UNKNOWN, "%s has no usable id", path);
+    marker_text(id, wanted);
+    if (strlen(id) != UUID_HEX_SIZE || strlen(wanted) != size || memcmp(text, wanted, size) != 0)
+        return error_set(err, COFFER_FORMAT_UNKNOWN,
+            "%s is damaged: bring it back from a backup; the packs hold the store's id too", path);
     for (size_t i = 0; i < STORE_UUID_SIZE; i++)
         uuid[i] = (uint8_t)(hex_digit(id[2 * i]) << 4 | hex_digit(id[2 * i + 1]));
     return COFFER_OK;
@@ -78,12 +92,11 @@ static enum coffer_status check_unmarked(const char *dir, struct error *err)
 static enum coffer_status write_marker(
     const char *dir, uint8_t uuid[STORE_UUID_SIZE], struct error *err)
 {
-    char text[256], id[UUID_HEX_SIZE + 1];
+    char text[MARKER_TEXT_SIZE], id[UUID_HEX_SIZE + 1];
 
     random_bytes(uuid, STORE_UUID_SIZE);
     hex_encode(uuid, STORE_UUID_SIZE, id);
-    (void)snprintf(
-        text, sizeof(text), "coffer store, format %d\nid %s\n", FOLDER_FORMAT_VERSION, id);
+    marker_text(id, text);
     return file_publish(dir, MARKER_NAME, slice_from_text(text), err);
 }
 

@@ -229,8 +229,8 @@ struct barrier_failure { /* one write that could not be made durable */
 };
 
 /* Wait for the tickets, or with count 0 for everything accepted so far. COFFER_TICKET_LOST names
- * in err the first ticket that is of an earlier run; COFFER_BAD_REQUEST one that is no ticket.
- * barrier_lost() then lists all of the former. */
+ * in err the first ticket that is of an earlier run (ticket_check() finds all of them);
+ * COFFER_BAD_REQUEST one that is no ticket. */
 MUST_USE enum coffer_status barrier_begin(struct store *store, const struct slice *tickets,
     size_t count, struct waker waker, struct barrier **out, struct error *err);
 /* COFFER_AGAIN; COFFER_OK; COFFER_SYNC_FAILED with *failures (borrowed until close). */

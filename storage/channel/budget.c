@@ -28,7 +28,7 @@ bool budget_take(struct budget *budget, struct budget_request *request)
     lock_take(&budget->lock);
     request->next = NULL;
     request->granted = budget->first == NULL && fits(budget, request->bytes);
-    granted = request->granted; /* a queued one may be granted, and woken, once the lock is dropped */
+    granted = request->granted; /* a queued one may be, once the lock is dropped */
     if (granted) {
         budget->used += request->bytes;
     } else {

@@ -250,7 +250,7 @@ size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool once
         if (failure->seq < first || failure->seq > last || (once && failure->told))
             continue;
         failures[found++] = *failure;
-        failure->told = failure->told || once;
+        failure->told = true;
     }
     lock_drop(&lane->lock);
     return found;

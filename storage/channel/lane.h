@@ -63,7 +63,7 @@ struct lane_waiter { /* waits for room, or for a sequence number to be durable *
 struct lane_failure { /* an operation that could not be made durable */
     uint64_t seq;
     struct digest key;
-    bool told; /* to somebody who asked for all */
+    bool told; /* to somebody */
 };
 
 struct lane_settings {
@@ -105,8 +105,8 @@ void lane_hurry(struct lane *lane);
 /* The sequence number of the last operation taken so far (0: none). */
 uint64_t lane_last_seq(struct lane *lane);
 
-/* Failures with first <= seq <= last; up to count. `once`: only those that nobody was told of in
- * this way before. They stay: who asks for one by its number is told as often as he asks. */
+/* Failures with first <= seq <= last; up to count. `once`: only those that nobody was told of
+ * before. They stay: who asks for one by its number is told as often as he asks. */
 size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool once,
     struct lane_failure *failures, size_t count);
 

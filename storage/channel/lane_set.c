@@ -40,6 +40,7 @@ static void *worker_main(void *context)
     struct lane_set *set = worker->set;
     struct lane *lane = worker->lane;
 
+    (void)pthread_setname_np(pthread_self(), "lane");
     while (lane != NULL) {
         lane_serve(lane);
         lock_take(&set->lock);

@@ -68,7 +68,7 @@ static void flush(struct lane *lane, struct engine_op **ops)
 {
     struct engine *engine = lane->set->engine;
     struct lane_op *batch = take_batch(lane), *op;
-    uint64_t bytes = lane->flushing_bytes, last_seq = 0, failed = 0;
+    uint64_t bytes = 0, last_seq = 0, failed = 0;
     struct error error;
     enum coffer_status status;
     size_t count = 0;
@@ -85,6 +85,8 @@ static void flush(struct lane *lane, struct engine_op **ops)
         if (op->op.status != COFFER_OK) {
             note_failure(lane, op);
             failed++;
+        } else if (op->op.kind == ENGINE_PUT || op->op.kind == ENGINE_SEGMENT) {
+            bytes += op->op.size;
         }
     }
     lock_drop(&lane->lock);

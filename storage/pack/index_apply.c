@@ -1,6 +1,10 @@
 #include "storage/pack/index_apply.h"
 
+#include <string.h>
+
 #include "storage/pack/pack_format.h"
+
+enum { DELETIONS_AT_ONCE = 8192 };
 
 void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes)
 {
@@ -130,4 +134,36 @@ enum coffer_status apply_delete(struct applier *applier, const struct digest *ke
     applier->chunks--;
     *deleted = true;
     return retire(applier, &row, err);
+}
+
+/* What is in the batch becomes visible, without a watermark: a replay would apply it again. */
+static enum coffer_status write_part(struct applier *applier, struct error *err)
+{
+    enum coffer_status status;
+
+    index_batch_add_chunks(applier->batch, applier->chunks);
+    status = index_write(applier->index, applier->batch, err);
+    index_batch_clear(applier->batch);
+    applier->written_chunks += applier->chunks;
+    applier->chunks = 0;
+    return status;
+}
+
+enum coffer_status apply_delete_all(struct applier *applier, const uint8_t *keys, size_t count,
+    uint64_t lsn, uint64_t *deleted, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+
+    *deleted = 0;
+    for (size_t i = 0; i < count && status == COFFER_OK; i++) {
+        struct digest key;
+        bool was_there;
+
+        memcpy(key.bytes, keys + i * DIGEST_SIZE, DIGEST_SIZE);
+        status = apply_delete(applier, &key, lsn, &was_there, err);
+        *deleted += was_there;
+        if (status == COFFER_OK && i % DELETIONS_AT_ONCE == DELETIONS_AT_ONCE - 1)
+            status = write_part(applier, err);
+    }
+    return status;
 }

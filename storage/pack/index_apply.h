@@ -22,7 +22,8 @@ struct applier {
     struct index *index;
     struct index_batch *batch;
     struct pack_set *packs;
-    int64_t chunks; /* change of the number of chunks, for the caller to add up */
+    int64_t chunks;         /* change of the number of chunks, for the caller to add to the batch */
+    int64_t written_chunks; /* the same, of what apply_delete_all() has written already */
 };
 
 MUST_USE enum coffer_status apply_chunk(struct applier *applier, const struct digest *key,
@@ -35,6 +36,10 @@ MUST_USE enum coffer_status apply_manifest(struct applier *applier, const struct
 /* Delete `key` if its row is older than `lsn`; *deleted says whether. */
 MUST_USE enum coffer_status apply_delete(struct applier *applier, const struct digest *key,
     uint64_t lsn, bool *deleted, struct error *err);
+/* Delete all of `keys`, with batches written in between so that memory stays bounded for any number
+ * of them. A crash in the middle is made good by replaying the record, which is durable already. */
+MUST_USE enum coffer_status apply_delete_all(struct applier *applier, const uint8_t *keys,
+    size_t count, uint64_t lsn, uint64_t *deleted, struct error *err);
 /* Forget the segments 0 .. count - 1 of an upload. */
 MUST_USE enum coffer_status apply_drop_segments(
     struct applier *applier, const struct upload_id *upload, uint64_t count, struct error *err);

@@ -370,13 +370,8 @@ static enum coffer_status index_record(
         row.segment_size = op->segment_size;
         return apply_manifest(applier, &op->key, &row, op->replace, err);
     case ENGINE_DELETE:
-        op->deleted = 0;
-        for (size_t i = 0; i < op->key_count && status == COFFER_OK; i++) {
-            bool deleted;
-
-            status = apply_delete(applier, &op->keys[i], record->lsn, &deleted, err);
-            op->deleted += deleted;
-        }
+        status = apply_delete_all(
+            applier, (const uint8_t *)op->keys, op->key_count, record->lsn, &op->deleted, err);
         apply_dead(applier, pack, record_size(record->stored_size));
         return status;
     }
@@ -409,7 +404,7 @@ static enum coffer_status publish(
     for (size_t i = 0; i < count; i++)
         drop_cached_rows(engine, lane->records[i].op);
     if (status == COFFER_OK)
-        atomic_fetch_add(&engine->chunks, (uint64_t)applier.chunks);
+        atomic_fetch_add(&engine->chunks, (uint64_t)(applier.chunks + applier.written_chunks));
     else
         local_fail(engine, err->text);
     (void)fault_errno(FAULT_AFTER_INDEX);

@@ -125,7 +125,7 @@ static enum coffer_status take_pack_fd(struct recovery *recovery, uint64_t id, c
         struct error reason = err == NULL ? (struct error){0} : *err;
 
         /* A crash right after a pack was made leaves a file without a header: nothing is lost
-         * with it, for a pack's first sync comes before its first acknowledgement. */
+         * with it, for the header is synced before the first record is written. */
         if (!known && (got < PACK_HEADER_SIZE || is_zero(bytes, sizeof(bytes))) &&
             info.st_size <= PACK_HEADER_SIZE)
             return unlinkat(AT_FDCWD, name, 0) == 0 || errno == ENOENT

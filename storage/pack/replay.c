@@ -153,21 +153,15 @@ static enum coffer_status room_for(struct recovery *recovery, const uint8_t *key
     return status;
 }
 
-/* All keys of a tombstone in one batch: a deletion is all or nothing. */
 static enum coffer_status apply_tombstone(
     struct recovery *recovery, const struct pack_scan_item *item, struct error *err)
 {
-    size_t count = (size_t)(item->header.stored_size / DIGEST_SIZE);
     enum coffer_status status = write_batch(recovery, err);
-    const uint8_t *payload = item->payload;
+    uint64_t deleted;
 
-    for (size_t i = 0; i < count && status == COFFER_OK && payload != NULL; i++) {
-        struct digest key;
-        bool deleted;
-
-        memcpy(key.bytes, payload + i * DIGEST_SIZE, DIGEST_SIZE);
-        status = apply_delete(&recovery->applier, &key, item->header.lsn, &deleted, err);
-    }
+    if (status == COFFER_OK && item->payload != NULL)
+        status = apply_delete_all(&recovery->applier, item->payload,
+            (size_t)(item->header.stored_size / DIGEST_SIZE), item->header.lsn, &deleted, err);
     recovery->batched = BATCH_RECORDS_MAX; /* its keys are not marked as touched: write it next */
     return status;
 }
@@ -184,9 +178,8 @@ static enum coffer_status apply_manifest_record(struct recovery *recovery,
     if (status != COFFER_OK)
         return status;
     /* Damaged: its row leads to a bad checksum, which tells who reads it, or sends it again. */
-    if (item->payload == NULL ||
-        manifest_decode(item->payload, (size_t)item->header.stored_size, &manifest, NULL) !=
-            COFFER_OK)
+    if (item->payload == NULL || manifest_decode(item->payload, (size_t)item->header.stored_size,
+                                     &manifest, NULL) != COFFER_OK)
         return apply_chunk(&recovery->applier, &key, row, true, err);
     row->segmented = true;
     row->size = manifest.size;

@@ -22,8 +22,8 @@ struct replay { /* one pack that is scanned */
     struct pack_scan *scan; /* NULL: not begun, or at its end */
     struct pack_scan_item item;
     bool begun, ended;
-    bool torn;  /* a bad place that was never durable was seen */
-    bool holed; /* and a whole record behind it */
+    bool torn;         /* a bad place that was never durable was seen */
+    bool holed;        /* and a whole record behind it */
     uint32_t *offsets; /* of all records, for going on with the pack */
     size_t offset_count, offset_capacity;
 };

@@ -18,6 +18,8 @@
 
 enum { ENVIRONMENT_MAX = 512, TREE_DEPTH = 16 };
 
+static const char READY[] = " ready: listening on ";
+
 static void die(struct server *server, const char *what) __attribute__((noreturn));
 
 static void die(struct server *server, const char *what)
@@ -198,28 +200,38 @@ int server_wait(struct server *server)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-void server_start(struct server *server)
+bool server_read_address(struct server *server)
 {
     const char *text, *end;
     size_t size;
 
-    server_spawn(server);
-    if (!server_wait_log(server, " ready: listening on "))
-        die(server, "it did not become ready");
+    if (!server_wait_log(server, READY))
+        return false;
     pthread_mutex_lock(&server->lock);
-    text = strstr(server->log + server->run_start, " ready: listening on ") +
-           strlen(" ready: listening on ");
+    text = strstr(server->log + server->run_start, READY) + strlen(READY);
     end = text + strcspn(text, " \n");
     size = (size_t)(end - text);
     invariant(size < sizeof(server->address));
     memcpy(server->address, text, size);
     server->address[size] = '\0';
     pthread_mutex_unlock(&server->lock);
+    return true;
+}
+
+void server_start(struct server *server)
+{
+    server_spawn(server);
+    if (!server_read_address(server))
+        die(server, "it did not become ready");
 }
 
 int server_run(struct server *server)
 {
     server_spawn(server);
+    if (server_wait_log(server, READY)) {
+        server_kill(server);
+        return -1;
+    }
     return server_wait(server);
 }
 

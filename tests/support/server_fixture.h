@@ -49,9 +49,11 @@ void server_init(struct server *server, const char *const *args);
 void server_start(struct server *server);
 /* The same without waiting for `ready`. */
 void server_spawn(struct server *server);
+/* Wait for `ready` and take the address from it. False: it ended before. */
+bool server_read_address(struct server *server);
 /* Wait for its end; its exit code, or 128 + signal. */
 int server_wait(struct server *server);
-/* Start one that is expected not to come up: its exit code. */
+/* Start one that is expected not to come up: its exit code; -1 if it did. */
 int server_run(struct server *server);
 /* SIGTERM; its exit code. */
 int server_stop(struct server *server);

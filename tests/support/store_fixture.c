@@ -210,11 +210,12 @@ void fixture_open(struct store_fixture *fixture)
 
 void fixture_close(struct store_fixture *fixture)
 {
+    struct store *store = fixture->store;
     struct error error;
 
-    if (store_close(fixture->store, &error) != COFFER_OK)
-        fail_msg("the store does not close well: %s", error.text);
     fixture->store = NULL;
+    if (store_close(store, &error) != COFFER_OK)
+        fail_msg("the store does not close well: %s", error.text);
 }
 
 void fixture_reopen(struct store_fixture *fixture)
@@ -227,8 +228,7 @@ void fixture_crash(struct store_fixture *fixture)
 {
     char next[FIXTURE_PATH_SIZE];
 
-    (void)snprintf(
-        next, sizeof(next), "%s/data%u", fixture->root, ++fixture->generation);
+    (void)snprintf(next, sizeof(next), "%s/data%u", fixture->root, ++fixture->generation);
     tree_copy(fixture->data_dir, next);
     (void)store_close(fixture->store, NULL);
     fixture->store = NULL;
@@ -409,8 +409,8 @@ struct digest store_put_buffered(
     return result.key;
 }
 
-static enum coffer_status stream_all(struct reader *reader, struct gate *gate, uint8_t *out,
-    size_t size, struct error *err)
+static enum coffer_status stream_all(
+    struct reader *reader, struct gate *gate, uint8_t *out, size_t size, struct error *err)
 {
     size_t at = 0, part;
     enum coffer_status status;
@@ -469,8 +469,8 @@ static enum coffer_status open_reader(struct store *store, const struct digest *
     return status;
 }
 
-enum coffer_status store_get(struct store *store, const struct digest *key, uint8_t **data,
-    size_t *size, struct error *err)
+enum coffer_status store_get(
+    struct store *store, const struct digest *key, uint8_t **data, size_t *size, struct error *err)
 {
     struct reader *reader;
     struct gate gate;
@@ -513,8 +513,8 @@ enum coffer_status store_get_range(struct store *store, const struct digest *key
     return status;
 }
 
-enum coffer_status store_get_encoded(struct store *store, const struct digest *key, uint8_t **data,
-    size_t *size, struct error *err)
+enum coffer_status store_get_encoded(
+    struct store *store, const struct digest *key, uint8_t **data, size_t *size, struct error *err)
 {
     struct reader *reader;
     struct gate gate;

@@ -31,7 +31,8 @@ void fixture_open(struct store_fixture *fixture); /* fails the test if it cannot
 MUST_USE enum coffer_status fixture_try_open(struct store_fixture *fixture, struct error *err);
 void fixture_close(struct store_fixture *fixture); /* fails the test if not all is durable */
 void fixture_reopen(struct store_fixture *fixture);
-/* Copy the folder as a kill would leave it now, close the store, go on with the copy: not opened. */
+/* Copy the folder as a kill would leave it now, close the store, go on with the copy: not opened.
+ */
 void fixture_crash(struct store_fixture *fixture);
 void fixture_release(struct store_fixture *fixture); /* closes, removes the folder */
 
@@ -77,14 +78,14 @@ struct digest store_put_good(struct store *store, const void *data, size_t size)
 struct digest store_put_buffered(
     struct store *store, const char *channel, const void *data, size_t size, struct ticket *ticket);
 /* The whole content, through whatever form the reader gives. */
-MUST_USE enum coffer_status store_get(struct store *store, const struct digest *key, uint8_t **data,
-    size_t *size, struct error *err);
+MUST_USE enum coffer_status store_get(
+    struct store *store, const struct digest *key, uint8_t **data, size_t *size, struct error *err);
 /* Bytes [offset, offset + size); out has room for them. *form tells how they came (or NULL). */
 MUST_USE enum coffer_status store_get_range(struct store *store, const struct digest *key,
     uint64_t offset, size_t size, void *out, enum reader_form *form, struct error *err);
 /* What is stored as zstd, as it lies. */
-MUST_USE enum coffer_status store_get_encoded(struct store *store, const struct digest *key,
-    uint8_t **data, size_t *size, struct error *err);
+MUST_USE enum coffer_status store_get_encoded(
+    struct store *store, const struct digest *key, uint8_t **data, size_t *size, struct error *err);
 MUST_USE enum coffer_status store_delete(struct store *store, const struct digest *keys,
     size_t count, uint64_t *deleted, bool *missing, struct error *err);
 MUST_USE enum coffer_status store_delete_one(struct store *store, const struct digest *key);
