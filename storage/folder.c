@@ -38,7 +38,8 @@ static void marker_text(const char *id, char out[MARKER_TEXT_SIZE])
 static enum coffer_status read_marker(
     const char *dir, uint8_t uuid[STORE_UUID_SIZE], struct error *err)
 {
-    char path[PATH_MAX], text[MARKER_SIZE_MAX], wanted[MARKER_TEXT_SIZE], id[UUID_HEX_SIZE + 1] = "";
+    char path[PATH_MAX], text[MARKER_SIZE_MAX], wanted[MARKER_TEXT_SIZE],
+        id[UUID_HEX_SIZE + 1] = "";
     enum coffer_status status;
     size_t size;
     int format = 0;

@@ -76,7 +76,7 @@ static enum coffer_status check_options(const struct store_options *options, str
 static unsigned default_lanes(const struct store_options *options)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned lanes = processors > 2 ? (unsigned)processors / 2 : 1;
+    unsigned lanes = processors > 2 ? (unsigned)processors : 2; /* one writes, one syncs */
 
     if (options->default_channels > 0)
         return options->default_channels;

@@ -6,6 +6,7 @@
  */
 #include "storage/base/fault.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -22,6 +23,9 @@
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 #include "tests/support/store_fixture.h"
+
+/* AFTER_SYNC and AFTER_INDEX are for `kill`: see store_crash_test.c. */
+static_assert(FAULT_COUNT == 13, "a new fault point needs a test here");
 
 /* ---- fdatasync, watched ---- */
 

@@ -110,7 +110,9 @@ static bool parse_one(const char *text, size_t size)
     if (at < end && *at == 'x') {
         char *after;
 
-        count = strtoull(at + 1, &after, 10);
+        count = strtoull(at + 1, &after, 10); /* 0 for a star: all */
+        if ((count == 0) != (*after == '*'))
+            return false;
         at = *after == '*' ? after + 1 : after;
     }
     if (at != end || nth == 0)

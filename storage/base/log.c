@@ -25,25 +25,43 @@ bool log_enabled(enum log_level level)
     return (int)level >= atomic_load_explicit(&log_level_now, memory_order_relaxed);
 }
 
-/* JSON string content of `text`; control characters and non-ASCII stay readable or are escaped. */
+/* Bytes of the UTF-8 character that begins at `in`; 0: there is none (RFC 3629). */
+static size_t utf8_size(const unsigned char *in)
+{
+    size_t size = in[0] < 0x80 ? 1 : in[0] < 0xc2 ? 0 : in[0] < 0xe0 ? 2 : in[0] < 0xf0 ? 3 : 4;
+
+    if (in[0] > 0xf4 || (in[0] == 0xe0 && in[1] < 0xa0) || (in[0] == 0xed && in[1] > 0x9f) ||
+        (in[0] == 0xf0 && in[1] < 0x90) || (in[0] == 0xf4 && in[1] > 0x8f))
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((in[i] & 0xc0) != 0x80) /* also at the end of the text */
+            return 0;
+    return size;
+}
+
+/* JSON string content of `text`: control characters and what is no UTF-8 are escaped. */
 static size_t escape_json(const char *text, char *out, size_t size)
 {
-    size_t used = 0;
+    size_t used = 0, taken;
 
-    for (const unsigned char *in = (const unsigned char *)text; *in != '\0'; in++) {
+    for (const unsigned char *in = (const unsigned char *)text; *in != '\0'; in += taken) {
         char piece[8];
         int length;
 
+        taken = utf8_size(in);
         if (*in == '"' || *in == '\\')
             length = snprintf(piece, sizeof(piece), "\\%c", *in);
         else if (*in < 0x20)
             length = snprintf(piece, sizeof(piece), "\\u%04x", *in);
+        else if (taken == 0)
+            length = snprintf(piece, sizeof(piece), "\\ufffd");
         else
-            length = snprintf(piece, sizeof(piece), "%c", *in);
+            length = snprintf(piece, sizeof(piece), "%.*s", (int)taken, (const char *)in);
         if (length < 0 || used + (size_t)length + 1 > size)
             break;
         memcpy(out + used, piece, (size_t)length);
         used += (size_t)length;
+        taken = taken == 0 ? 1 : taken;
     }
     out[used] = '\0';
     return used;

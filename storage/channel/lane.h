@@ -80,7 +80,10 @@ MUST_USE enum coffer_status lane_set_create(struct engine *engine,
  * nobody was told of it. */
 bool lane_set_destroy(struct lane_set *set);
 
-/* The lane of this name, made if missing; an empty name: one of the default lanes in turn.
+/* The default lane for an operation of so many bytes: large ones take all of them in turn, small
+ * ones the first half, so that they share their syncs, and some are never behind a large one. */
+struct lane *lane_set_default(struct lane_set *set, uint64_t bytes);
+/* The lane of this name, made if missing; an empty name: lane_set_default() for a small operation.
  * COFFER_BAD_NAME; COFFER_OVERLOADED when all names are in use. */
 MUST_USE enum coffer_status lane_set_get(
     struct lane_set *set, struct slice name, struct lane **out, struct error *err);

@@ -241,6 +241,16 @@ static struct lane *get_named(struct lane_set *set, const char *name)
     return lane;
 }
 
+struct lane *lane_set_default(struct lane_set *set, uint64_t bytes)
+{
+    unsigned lanes = set->settings.default_lanes;
+
+    if (bytes < LARGE_OPERATION)
+        lanes = (lanes + 1) / 2;
+    /* Default lanes are never forgotten: nobody needs to hold them. */
+    return set->defaults[atomic_fetch_add_explicit(&set->turn, 1, memory_order_relaxed) % lanes];
+}
+
 enum coffer_status lane_set_get(
     struct lane_set *set, struct slice name, struct lane **out, struct error *err)
 {
@@ -248,9 +258,8 @@ enum coffer_status lane_set_get(
     struct lane *lane;
 
     if (name.size == 0) {
-        *out = set->defaults[atomic_fetch_add_explicit(&set->turn, 1, memory_order_relaxed) %
-                             set->settings.default_lanes];
-        return COFFER_OK; /* default lanes are never forgotten: nobody needs to hold them */
+        *out = lane_set_default(set, 0);
+        return COFFER_OK;
     }
     if (!name_is_legal(name))
         return error_set(err, COFFER_BAD_NAME,

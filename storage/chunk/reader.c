@@ -106,10 +106,10 @@ static enum coffer_status open_stored(struct reader *reader, struct error *err)
     struct engine *engine = reader->store->engine;
     const struct digest *key = &reader->info.key;
     struct engine_row now;
-    enum coffer_status status =
-        reader->row.segmented ? load_segments(reader, err)
-                              : record_open(reader->store, &reader->row, NULL, key, reader->waker,
-                                    &reader->record, err);
+    enum coffer_status status = reader->row.segmented
+                                    ? load_segments(reader, err)
+                                    : record_open(reader->store, &reader->row, NULL, key,
+                                          reader->waker, &reader->record, err);
 
     if (status != COFFER_NO_SUCH_CHUNK)
         return status;

@@ -134,18 +134,14 @@ static void removal_done(struct lane_op *op)
     waker_wake(removal->waker);
 }
 
-static enum coffer_status commit(struct removal *removal, struct error *err)
+static enum coffer_status commit(struct removal *removal)
 {
-    enum coffer_status status = COFFER_OK;
-
     if (removal->existing_count == 0) {
         removal->step = REMOVAL_COMMITTED;
         return COFFER_OK;
     }
     if (removal->lane == NULL)
-        status = lane_set_get(removal->store->lanes, slice_of(NULL, 0), &removal->lane, err);
-    if (status != COFFER_OK)
-        return status;
+        removal->lane = lane_set_default(removal->store->lanes, 0);
     removal->lane_op = (struct lane_op){.urgent = true,
         .awaited = true,
         .bytes = removal->existing_count * DIGEST_SIZE,
@@ -190,7 +186,7 @@ enum coffer_status removal_finish(struct removal *removal, struct error *err)
     if (removal->step == REMOVAL_COMMITTING)
         status = settled(removal, err);
     while (status == COFFER_OK && removal->step == REMOVAL_RESERVING)
-        status = removal->next < removal->count ? reserve_next(removal, err) : commit(removal, err);
+        status = removal->next < removal->count ? reserve_next(removal, err) : commit(removal);
     if (status != COFFER_AGAIN)
         unreserve(removal);
     return status;

@@ -53,6 +53,8 @@ struct upload {
     struct lane_waiter lane_waiter;
     bool reserved; /* write->entry is in the pending table */
     bool replace;
+    bool looked;         /* for a stored copy, before the first segment was sent */
+    bool there;          /* and found a good one: the body is only hashed */
     struct reader *copy; /* a stored copy that is being verified */
     struct upload_result result;
 };
@@ -65,7 +67,9 @@ enum coffer_status upload_begin(struct store *store, const struct upload_options
     enum coffer_status status =
         store_check_space(store, options->size == UPLOAD_SIZE_UNKNOWN ? 0 : options->size, err);
 
-    if (status == COFFER_OK)
+    if (status == COFFER_OK && options->channel.size == 0)
+        lane = lane_set_default(store->lanes, options->size); /* of unknown size: as if large */
+    else if (status == COFFER_OK)
         status = lane_set_get(store->lanes, options->channel, &lane, err);
     if (status != COFFER_OK)
         return status;
@@ -148,6 +152,24 @@ static void hash(struct upload *upload, const void *data, size_t size)
         sha256_update(&upload->sha, data, size);
 }
 
+/* A large body whose key is known is not written at all if it is there, and good. */
+static enum coffer_status look_for_copy(struct upload *upload, struct error *err)
+{
+    enum coffer_status status = COFFER_NO_SUCH_CHUNK;
+
+    if (upload->has_key && upload->copy == NULL)
+        status = reader_open(upload->store, &upload->key, upload->waker, &upload->copy, err);
+    if (upload->copy != NULL)
+        status = reader_verify(upload->copy, err);
+    if (status == COFFER_AGAIN)
+        return status;
+    upload->looked = true;
+    upload->there = status == COFFER_OK && reader_info(upload->copy)->state == CHUNK_DURABLE;
+    reader_close(upload->copy);
+    upload->copy = NULL;
+    return COFFER_OK; /* if the look failed: the write will show what is wrong */
+}
+
 /* Room for at least one more byte in upload->body. */
 static enum coffer_status make_room(struct upload *upload, struct error *err)
 {
@@ -159,6 +181,13 @@ static enum coffer_status make_room(struct upload *upload, struct error *err)
     if (upload->body != NULL && upload->body->size == segment) {
         if (!upload->hashing)
             hash(upload, NULL, 0); /* its bytes are out of reach from now on */
+        status = upload->looked ? COFFER_OK : look_for_copy(upload, err);
+        if (status != COFFER_OK)
+            return status;
+        if (upload->there) { /* only to be hashed */
+            upload->body->size = 0;
+            return COFFER_OK;
+        }
         if (upload->segments == NULL)
             upload->segments = segments_create(upload->store, upload->lane, segment);
         status = segments_send(upload->segments, &upload->body, upload->waker, err);
@@ -211,6 +240,13 @@ enum coffer_status upload_data(
 
 /* ---- finishing ---- */
 
+static void found_durable(struct upload *upload)
+{
+    upload->result.created = false;
+    upload->result.state = CHUNK_DURABLE;
+    upload->step = STEP_DONE;
+}
+
 static enum coffer_status check(struct upload *upload, struct error *err)
 {
     struct digest actual;
@@ -232,10 +268,12 @@ static enum coffer_status check(struct upload *upload, struct error *err)
     else if (upload->has_digest && !digest_equal(&actual, &upload->digest))
         mismatch = &upload->digest;
     upload->key = actual;
-    if (mismatch == NULL) {
+    if (mismatch == NULL && upload->there)
+        found_durable(upload);
+    else if (mismatch == NULL)
         upload->step = STEP_CHECKED;
+    if (mismatch == NULL)
         return COFFER_OK;
-    }
     upload->failed = true;
     digest_to_hex(mismatch, wanted);
     digest_to_hex(&actual, got);
@@ -271,13 +309,6 @@ static enum coffer_status settle_memory(struct upload *upload, struct error *err
     upload->body = NULL;
     upload->step = STEP_CHARGED;
     return COFFER_OK;
-}
-
-static void found_durable(struct upload *upload)
-{
-    upload->result.created = false;
-    upload->result.state = CHUNK_DURABLE;
-    upload->step = STEP_DONE;
 }
 
 /* Get the key for ourselves, or find that its content is in the buffer already. */

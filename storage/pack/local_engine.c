@@ -15,6 +15,8 @@
 #include "storage/pack/local_parts.h"
 #include "storage/pack/recovery.h"
 
+enum { SPACE_TO_GO_ON = 1 << 20 }; /* beyond the reserve: a disk that has it is not full */
+
 static struct local_engine *local_of(struct engine *base)
 {
     return container_of(base, struct local_engine, base);
@@ -102,6 +104,22 @@ static void local_note_damage(
     local_count_damage(local_of(base), row->pack, row->offset, what);
 }
 
+/* A disk that was full stays so until a write succeeds, or until somebody asks and there is space:
+ * who sends no writes to a store that is not ready must learn that it is again. */
+static bool is_full(struct local_engine *engine)
+{
+    uint64_t available;
+    struct error ignored;
+
+    if (!atomic_load(&engine->full))
+        return false;
+    if (dir_free_space(engine->packs_dir, &available, &ignored) == COFFER_OK &&
+        available >= engine->options.reserve_space + SPACE_TO_GO_ON &&
+        atomic_exchange(&engine->full, false))
+        log_write(LOG_INFO, "disk_has_space", "writes go on");
+    return atomic_load(&engine->full);
+}
+
 static void local_status(struct engine *base, struct engine_status *status)
 {
     struct local_engine *engine = local_of(base);
@@ -118,7 +136,7 @@ static void local_status(struct engine *base, struct engine_status *status)
     status->damaged_records = totals.damaged;
     status->syncs = engine->syncs;
     status->failed = engine->failed;
-    status->full = engine->full;
+    status->full = is_full(engine);
     lock_take(&engine->lock);
     memcpy(status->reason, engine->failure, sizeof(status->reason));
     lock_drop(&engine->lock);
