@@ -111,6 +111,7 @@ void digest_to_hex(const struct digest *digest, char out[DIGEST_HEX_SIZE + 1])
 bool digest_from_base64(struct slice text, struct digest *out)
 {
     unsigned char decoded[DIGEST_SIZE + 1]; /* the decoder counts the padding as a zero byte */
+    char again[DIGEST_BASE64_SIZE + 1];
     const char *in = text.data;
 
     if (text.size != DIGEST_BASE64_SIZE || in[DIGEST_BASE64_SIZE - 1] != '=' ||
@@ -119,7 +120,8 @@ bool digest_from_base64(struct slice text, struct digest *out)
     if (EVP_DecodeBlock(decoded, text.data, DIGEST_BASE64_SIZE) != (int)sizeof(decoded))
         return false;
     memcpy(out->bytes, decoded, DIGEST_SIZE);
-    return true;
+    digest_to_base64(out, again); /* the decoder takes padding in the middle, and stray bits */
+    return memcmp(again, in, DIGEST_BASE64_SIZE) == 0;
 }
 
 void digest_to_base64(const struct digest *digest, char out[DIGEST_BASE64_SIZE + 1])

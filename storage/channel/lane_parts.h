@@ -62,7 +62,7 @@ struct lane_set {
     uint64_t clock; /* (lock) */
 };
 
-enum { FAILURES_MAX = 10000, LARGE_OPERATION = 256 * 1024 /* bytes */ };
+enum { FAILURES_MAX = 10000, LARGE_OPERATION = 16 * 1024 /* bytes */ };
 #define LANE_LINGER_NS ((uint64_t)1000000000)
 #define WORKER_PARKED_NS ((uint64_t)10 * 1000000000)
 /* One commit: bounds what a batch needs in memory and how long others wait for it. */

@@ -20,6 +20,8 @@ enum {
     WRITE_BUFFERS_MAX = 3,
     BLOOM_BITS = 10,
     OPEN_FILES_MAX = 256,
+    LOG_LEVEL_HEADER = 5, /* above the one of fatal errors */
+    LOG_FILES_KEPT = 2,
 };
 
 struct index {
@@ -79,9 +81,10 @@ static rocksdb_options_t *make_options(rocksdb_cache_t *cache)
     rocksdb_options_set_compression(options, rocksdb_no_compression); /* keys are random */
     rocksdb_options_set_max_open_files(options, OPEN_FILES_MAX);
     rocksdb_options_set_max_background_jobs(options, 2);
-    /* No log of its own: on a full disk, writing to it again after a failure ends the process by
-     * an assertion. No file can be made in this folder, and then it does without. */
-    rocksdb_options_set_db_log_dir(options, "/dev/null");
+    /* As little of a log of its own as it can: a few lines at the opening. On a full disk, writing
+     * to it again after a failure ends the process by an assertion. */
+    rocksdb_options_set_info_log_level(options, LOG_LEVEL_HEADER);
+    rocksdb_options_set_keep_log_file_num(options, LOG_FILES_KEPT);
     rocksdb_options_set_bytes_per_sync(options, 1 << 20);
     return options;
 }
