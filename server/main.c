@@ -11,7 +11,8 @@
 /* For tests of what the operating system may do to us; see fault.h. */
 static bool arm_faults(struct error *err)
 {
-    const char *faults = getenv("COFFER_FAULTS");
+    const char *faults =
+        getenv("COFFER_FAULTS"); /* NOLINT(concurrency-mt-unsafe): no threads yet */
 
     return faults == NULL || fault_configure(faults, err) == COFFER_OK;
 }

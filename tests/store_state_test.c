@@ -231,6 +231,7 @@ static void test_reader_outlives_deletion(void **state)
         assert_memory_equal(content.data, "still here", 10);
         reader_close(reader);
     }
+    assert_int_equal(store_sync(store, NULL, 0, NULL, NULL), COFFER_OK);
     assert_int_equal(status_of(store).memory_used, 0);
 }
 

@@ -371,6 +371,7 @@ static void test_dropped_under_a_waiter(void **state)
         }
         if (!lane_drop_op(suite->lane, &suite->ops[2].lane_op))
             gate_wait(&suite->ops[2].done);
+        wait_durable(suite, lane_last_seq(suite->lane)); /* the buffer is empty again */
     }
 }
 

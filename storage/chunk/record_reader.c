@@ -17,24 +17,25 @@ struct record_reader {
     struct digest key;
     struct waker waker;
     struct engine_source source;
-    bool borrowed; /* the source is pinned by somebody else */
     /* Bytes of the payload that are in memory. */
     uint8_t *piece;
     size_t piece_capacity, piece_size;
     uint64_t piece_offset;
-    bool loading; /* a cold read of the piece was submitted */
     struct cold_read cold;
     /* Verifying a large payload. */
     struct checksum sum;
-    bool summing, verified;
     uint64_t summed;
     uint64_t warmed; /* bytes of the file that were seen in the page cache */
     /* Decoding. */
     void *raw; /* the whole content of a small record, or one frame */
-    bool raw_valid;
     struct frame_table table;
-    bool table_valid;
-    size_t frame; /* that is in raw */
+    size_t frame;     /* that is in raw */
+    bool borrowed;    /* the source is pinned by somebody else */
+    bool loading;     /* a cold read of the piece was submitted */
+    bool summing;     /* `sum` is in use */
+    bool verified;    /* the payload has its checksum */
+    bool raw_valid;   /* `raw` is the whole content */
+    bool table_valid; /* `table` is to be released */
 };
 
 enum coffer_status record_open(struct store *store, const struct engine_row *row,
