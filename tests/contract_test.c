@@ -3,8 +3,6 @@
  * through struct engine against each of them, with a check of every row and every byte; where an
  * engine can be reopened, each test also looks at what is there after that.
  */
-#include "storage/engine.h"
-
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,69 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "storage/base/checksum.h"
 #include "storage/base/invariant.h"
 #include "storage/codec/codec.h"
-#include "storage/memory/memory_engine.h"
-#include "storage/pack/local_engine.h"
-#include "tests/support/store_fixture.h"
-
-enum { LANES = 6, SEGMENT_SIZE = 64 * 1024, OPS_MAX = 600 };
-
-struct suite {
-    const char *name;
-    bool persistent;
-    struct store_fixture fixture; /* for its folder */
-    struct engine *engine;
-};
-
-struct item { /* a chunk with its content, as an engine takes it */
-    struct digest key;
-    uint8_t *block, *body;
-    size_t size;
-};
-
-static void suite_open(struct suite *suite)
-{
-    struct local_engine_options options = {.data_dir = suite->fixture.data_dir,
-        .pack_size = 1 << 20,
-        .index_cache_size = 1 << 20,
-        .lanes = LANES,
-        .descriptors_max = 4,
-        .compression = CODEC_ZSTD,
-        .compression_level = 1,
-        .compression_min_size = CODEC_MIN_SIZE_DEFAULT};
-    struct error error;
-
-    if (!suite->persistent) {
-        suite->engine = memory_engine_create();
-        return;
-    }
-    memset(options.store, 7, sizeof(options.store));
-    if (local_engine_open(&options, &suite->engine, &error) != COFFER_OK)
-        fail_msg("the engine does not open: %s", error.text);
-}
-
-static void suite_close(struct suite *suite)
-{
-    struct error error;
-
-    if (suite->engine->ops->close(suite->engine, &error) != COFFER_OK)
-        fail_msg("the engine does not close: %s", error.text);
-    suite->engine = NULL;
-}
-
-static void suite_reopen(struct suite *suite)
-{
-    if (!suite->persistent)
-        return;
-    suite_close(suite);
-    suite_open(suite);
-}
+#include "storage/engine.h"
+#include "tests/support/engine_suite.h"
 
 static int set_up_as(void **state, bool persistent)
 {
@@ -110,136 +52,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* ---- items and operations ---- */
-
-static struct item item_make(size_t size, uint64_t seed, enum content_kind kind)
-{
-    struct item item = {.size = size};
-
-    item.block = malloc(ENGINE_HEADROOM + size + ENGINE_TAILROOM);
-    invariant(item.block != NULL);
-    item.body = item.block + ENGINE_HEADROOM;
-    content_fill(item.body, size, seed, kind);
-    item.key = content_key(item.body, size);
-    return item;
-}
-
-static void items_free(struct item *items, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        free(items[i].block);
-}
-
-static struct engine_op op_put(const struct item *item)
-{
-    return (struct engine_op){
-        .kind = ENGINE_PUT, .key = item->key, .body = item->body, .size = item->size};
-}
-
-static struct engine_op op_segment(
-    const struct item *item, const struct upload_id *upload, uint64_t segment)
-{
-    return (struct engine_op){.kind = ENGINE_SEGMENT,
-        .body = item->body,
-        .size = item->size,
-        .upload = *upload,
-        .segment = segment,
-        .segment_size = SEGMENT_SIZE};
-}
-
-static struct engine_op op_delete(const struct digest *keys, size_t count)
-{
-    return (struct engine_op){.kind = ENGINE_DELETE, .keys = keys, .key_count = count};
-}
-
-static void commit(struct suite *suite, unsigned lane, struct engine_op *ops, size_t count)
-{
-    struct engine_op *list[OPS_MAX];
-    struct error error;
-
-    assert_true(count <= OPS_MAX);
-    for (size_t i = 0; i < count; i++)
-        list[i] = &ops[i];
-    if (suite->engine->ops->commit(suite->engine, lane, list, count, &error) != COFFER_OK)
-        fail_msg("commit fails: %s", error.text);
-    for (size_t i = 0; i < count; i++)
-        assert_int_equal(ops[i].status, COFFER_OK);
-}
-
-static void put_one(struct suite *suite, const struct item *item)
-{
-    struct engine_op op = op_put(item);
-
-    commit(suite, 0, &op, 1);
-}
-
-static uint64_t delete_keys(struct suite *suite, const struct digest *keys, size_t count)
-{
-    struct engine_op op = op_delete(keys, count);
-
-    commit(suite, 0, &op, 1);
-    return op.deleted;
-}
-
-static bool has(struct suite *suite, const struct digest *key)
-{
-    struct engine_row row;
-    enum coffer_status status = suite->engine->ops->find(suite->engine, key, &row, NULL);
-
-    assert_true(status == COFFER_OK || status == COFFER_NO_SUCH_CHUNK);
-    return status == COFFER_OK;
-}
-
-/* The stored payload of the row decodes to the content. */
-static void check_pinned(
-    const struct engine_row *row, const struct engine_source *source, const struct item *item)
-{
-    size_t size = (size_t)row->stored_size;
-    uint8_t *stored = malloc(size + 1), *raw = malloc(item->size + 1);
-
-    invariant(stored != NULL && raw != NULL);
-    if (source->memory != NULL)
-        memcpy(stored, source->memory, size);
-    else
-        assert_int_equal(pread(source->fd, stored, size, (off_t)source->offset), size);
-    assert_int_equal(row->size, item->size);
-    assert_true(checksum_once(stored, size) == row->checksum);
-    assert_int_equal(codec_decode(decoder_of_thread(), row->codec, slice_of(stored, size), raw,
-                         item->size, NULL),
-        COFFER_OK);
-    assert_memory_equal(raw, item->body, item->size);
-    free(stored);
-    free(raw);
-}
-
-static void check_row(struct suite *suite, const struct engine_row *row, const struct item *item)
-{
-    struct engine_source source;
-
-    assert_int_equal(suite->engine->ops->pin(suite->engine, row, &source, NULL), COFFER_OK);
-    check_pinned(row, &source, item);
-    suite->engine->ops->unpin(suite->engine, &source);
-}
-
-static void check_item(struct suite *suite, const struct item *item)
-{
-    struct engine_row row;
-
-    assert_int_equal(
-        suite->engine->ops->find(suite->engine, &item->key, &row, NULL), COFFER_OK);
-    assert_false(row.segmented);
-    check_row(suite, &row, item);
-}
-
-static struct engine_status status_of(struct suite *suite)
-{
-    struct engine_status status;
-
-    suite->engine->ops->status(suite->engine, &status);
-    assert_false(status.failed);
-    return status;
-}
-
 /* ---- the promises ---- */
 
 static void test_sizes(void **state)
@@ -256,15 +68,15 @@ static void test_sizes(void **state)
             items[count++] = item_make(sizes[i], i + 1, CONTENT_TEXT);
     }
     for (size_t i = 0; i < count; i++) {
-        assert_false(has(suite, &items[i].key));
-        put_one(suite, &items[i]);
-        check_item(suite, &items[i]);
+        assert_false(suite_has(suite, &items[i].key));
+        suite_put(suite, &items[i]);
+        suite_check_item(suite, &items[i]);
     }
-    assert_int_equal(status_of(suite).chunks, count);
+    assert_int_equal(suite_status(suite).chunks, count);
     suite_reopen(suite);
-    assert_int_equal(status_of(suite).chunks, count);
+    assert_int_equal(suite_status(suite).chunks, count);
     for (size_t i = 0; i < count; i++)
-        check_item(suite, &items[i]);
+        suite_check_item(suite, &items[i]);
     items_free(items, count);
 }
 
@@ -279,14 +91,14 @@ static void test_compression_is_used_when_it_helps(void **state)
     for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
         struct engine_op op = op_put(&items[i]);
 
-        commit(suite, 0, &op, 1);
+        suite_commit(suite, 0, &op, 1);
         assert_int_equal(
             suite->engine->ops->find(suite->engine, &items[i].key, &row, NULL), COFFER_OK);
         assert_int_equal(row.codec, i == 0 || i == 3 ? wanted : CODEC_NONE);
         assert_int_equal(row.stored_size, op.stored_size);
-        assert_true(row.codec == CODEC_NONE ? row.stored_size == row.size
-                                            : row.stored_size < row.size / 2);
-        check_item(suite, &items[i]);
+        assert_true(
+            row.codec == CODEC_NONE ? row.stored_size == row.size : row.stored_size < row.size / 2);
+        suite_check_item(suite, &items[i]);
     }
     items_free(items, ARRAY_COUNT(items));
 }
@@ -308,7 +120,7 @@ static void test_scan_in_pages(void **state)
     assert_int_equal(
         suite->engine->ops->scan(suite->engine, NULL, keys, rows, PAGE, &found, NULL), COFFER_OK);
     assert_int_equal(found, 0);
-    commit(suite, 0, ops, COUNT);
+    suite_commit(suite, 0, ops, COUNT);
     suite_reopen(suite);
     do {
         assert_int_equal(suite->engine->ops->scan(suite->engine, total == 0 ? NULL : &last, keys,
@@ -324,14 +136,14 @@ static void test_scan_in_pages(void **state)
     assert_int_equal(
         suite->engine->ops->scan(suite->engine, &last, keys, rows, PAGE, &found, NULL), COFFER_OK);
     assert_int_equal(found, 0);
-    assert_int_equal(suite->engine->ops->scan(
-                         suite->engine, NULL, keys, rows, COUNT + 1, &found, NULL),
+    assert_int_equal(
+        suite->engine->ops->scan(suite->engine, NULL, keys, rows, COUNT + 1, &found, NULL),
         COFFER_OK);
     assert_int_equal(found, COUNT);
     for (size_t i = 0; i < COUNT; i++) /* each row belongs to its key */
         for (size_t j = 0; j < COUNT; j++)
             if (digest_equal(&keys[i], &items[j].key))
-                check_row(suite, &rows[i], &items[j]);
+                suite_check_row(suite, &rows[i], &items[j]);
     items_free(items, COUNT);
 }
 
@@ -344,25 +156,25 @@ static void test_delete(void **state)
 
     for (size_t i = 0; i < COUNT; i++) {
         items[i] = item_make(1000 + i, i, CONTENT_TEXT);
-        put_one(suite, &items[i]);
+        suite_put(suite, &items[i]);
     }
-    assert_int_equal(delete_keys(suite, &items[0].key, 1), 1);
-    assert_int_equal(delete_keys(suite, &items[0].key, 1), 0); /* again */
+    assert_int_equal(suite_delete(suite, &items[0].key, 1), 1);
+    assert_int_equal(suite_delete(suite, &items[0].key, 1), 0); /* again */
     keys[0] = items[1].key;
     keys[1] = items[0].key; /* missing */
     keys[2] = items[2].key;
     keys[3] = content_key("never stored", 12);
-    assert_int_equal(delete_keys(suite, keys, 4), 2);
-    assert_int_equal(status_of(suite).chunks, COUNT - 3);
+    assert_int_equal(suite_delete(suite, keys, 4), 2);
+    assert_int_equal(suite_status(suite).chunks, COUNT - 3);
     suite_reopen(suite);
-    assert_int_equal(status_of(suite).chunks, COUNT - 3);
+    assert_int_equal(suite_status(suite).chunks, COUNT - 3);
     for (size_t i = 0; i < COUNT; i++)
-        assert_int_equal(has(suite, &items[i].key), i >= 3);
-    put_one(suite, &items[1]); /* and back again */
-    check_item(suite, &items[1]);
+        assert_int_equal(suite_has(suite, &items[i].key), i >= 3);
+    suite_put(suite, &items[1]); /* and back again */
+    suite_check_item(suite, &items[1]);
     suite_reopen(suite);
-    check_item(suite, &items[1]);
-    assert_int_equal(status_of(suite).chunks, COUNT - 2);
+    suite_check_item(suite, &items[1]);
+    assert_int_equal(suite_status(suite).chunks, COUNT - 2);
     items_free(items, COUNT);
 }
 
@@ -373,12 +185,11 @@ static void test_pinned_content_outlives_its_deletion(void **state)
     struct engine_source source;
     struct engine_row row;
 
-    put_one(suite, &item);
-    assert_int_equal(
-        suite->engine->ops->find(suite->engine, &item.key, &row, NULL), COFFER_OK);
+    suite_put(suite, &item);
+    assert_int_equal(suite->engine->ops->find(suite->engine, &item.key, &row, NULL), COFFER_OK);
     assert_int_equal(suite->engine->ops->pin(suite->engine, &row, &source, NULL), COFFER_OK);
-    assert_int_equal(delete_keys(suite, &item.key, 1), 1);
-    check_pinned(&row, &source, &item);
+    assert_int_equal(suite_delete(suite, &item.key, 1), 1);
+    item_check_pinned(&row, &source, &item);
     suite->engine->ops->unpin(suite->engine, &source);
     free(item.block);
 }
@@ -397,13 +208,13 @@ static struct digest put_segmented(struct suite *suite, const struct upload_id *
             i % 2 == 0 ? CONTENT_TEXT : CONTENT_RANDOM);
         ops[i] = op_segment(&segments[i], upload, i);
     }
-    commit(suite, 1, ops, count);
+    suite_commit(suite, 1, ops, count);
     for (size_t i = 0; i < count; i++) {
         manifest.size += segments[i].size;
         manifest.stored_size += ops[i].stored_size;
     }
     manifest.key = content_key("the whole", 9); /* an engine does not look into it */
-    commit(suite, 1, &manifest, 1);
+    suite_commit(suite, 1, &manifest, 1);
     return manifest.key;
 }
 
@@ -420,7 +231,7 @@ static void check_segmented(struct suite *suite, const struct digest *key,
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(
             suite->engine->ops->find_segment(suite->engine, upload, i, &row, NULL), COFFER_OK);
-        check_row(suite, &row, &segments[i]);
+        suite_check_row(suite, &row, &segments[i]);
     }
     assert_int_equal(suite->engine->ops->find_segment(suite->engine, upload, count, &row, NULL),
         COFFER_NO_SUCH_CHUNK);
@@ -435,13 +246,13 @@ static void test_segments_and_manifest(void **state)
     struct engine_row row;
     struct digest key = put_segmented(suite, &upload, segments, COUNT, false);
 
-    assert_int_equal(status_of(suite).chunks, 1);
+    assert_int_equal(suite_status(suite).chunks, 1);
     check_segmented(suite, &key, &upload, segments, COUNT);
     suite_reopen(suite);
     check_segmented(suite, &key, &upload, segments, COUNT);
-    assert_int_equal(delete_keys(suite, &key, 1), 1);
+    assert_int_equal(suite_delete(suite, &key, 1), 1);
     suite_reopen(suite);
-    assert_false(has(suite, &key));
+    assert_false(suite_has(suite, &key));
     for (uint64_t i = 0; i < COUNT; i++)
         assert_int_equal(suite->engine->ops->find_segment(suite->engine, &upload, i, &row, NULL),
             COFFER_NO_SUCH_CHUNK);
@@ -453,15 +264,14 @@ static void test_unfinished_uploads_are_forgotten(void **state)
     struct suite *suite = *state;
     struct upload_id dropped = {"dropped"}, left = {"left"};
     struct item item = item_make(SEGMENT_SIZE, 1, CONTENT_RANDOM);
-    struct engine_op ops[] = {
-        op_segment(&item, &dropped, 0), op_segment(&item, &dropped, 1), op_segment(&item, &left, 0)};
-    uint64_t live = status_of(suite).live_bytes;
+    struct engine_op ops[] = {op_segment(&item, &dropped, 0), op_segment(&item, &dropped, 1),
+        op_segment(&item, &left, 0)};
+    uint64_t live = suite_status(suite).live_bytes;
     struct engine_row row;
 
-    commit(suite, 0, ops, ARRAY_COUNT(ops));
-    assert_int_equal(status_of(suite).chunks, 0);
-    assert_int_equal(
-        suite->engine->ops->drop_upload(suite->engine, &dropped, 2, NULL), COFFER_OK);
+    suite_commit(suite, 0, ops, ARRAY_COUNT(ops));
+    assert_int_equal(suite_status(suite).chunks, 0);
+    assert_int_equal(suite->engine->ops->drop_upload(suite->engine, &dropped, 2, NULL), COFFER_OK);
     for (uint64_t i = 0; i < 2; i++)
         assert_int_equal(suite->engine->ops->find_segment(suite->engine, &dropped, i, &row, NULL),
             COFFER_NO_SUCH_CHUNK);
@@ -471,7 +281,7 @@ static void test_unfinished_uploads_are_forgotten(void **state)
     if (suite->persistent) { /* whose upload can have no manifest any more */
         assert_int_equal(suite->engine->ops->find_segment(suite->engine, &left, 0, &row, NULL),
             COFFER_NO_SUCH_CHUNK);
-        assert_int_equal(status_of(suite).live_bytes, live);
+        assert_int_equal(suite_status(suite).live_bytes, live);
     }
     free(item.block);
 }
@@ -486,24 +296,24 @@ static void test_replace(void **state)
     struct engine_row old, row;
     struct digest key;
 
-    put_one(suite, &item);
+    suite_put(suite, &item);
     assert_int_equal(suite->engine->ops->find(suite->engine, &item.key, &old, NULL), COFFER_OK);
     op.replace = true;
-    commit(suite, 2, &op, 1);
+    suite_commit(suite, 2, &op, 1);
     assert_int_equal(suite->engine->ops->find(suite->engine, &item.key, &row, NULL), COFFER_OK);
     assert_true(row.lsn > old.lsn);
-    check_item(suite, &item);
+    suite_check_item(suite, &item);
     key = put_segmented(suite, &first, segments, COUNT, false);
     assert_true(digest_equal(&key, &(struct digest){0}) == false);
     (void)put_segmented(suite, &second, again, COUNT, true);
     check_segmented(suite, &key, &second, again, COUNT);
     assert_int_equal(suite->engine->ops->find_segment(suite->engine, &first, 0, &row, NULL),
         COFFER_NO_SUCH_CHUNK);
-    assert_int_equal(status_of(suite).chunks, 2);
+    assert_int_equal(suite_status(suite).chunks, 2);
     suite_reopen(suite);
-    check_item(suite, &item);
+    suite_check_item(suite, &item);
     check_segmented(suite, &key, &second, again, COUNT);
-    assert_int_equal(status_of(suite).chunks, 2);
+    assert_int_equal(suite_status(suite).chunks, 2);
     items_free(segments, COUNT);
     items_free(again, COUNT);
     free(item.block);
@@ -519,7 +329,7 @@ static void test_mixed_batch(void **state)
     struct digest gone[2] = {old.key, content_key("no", 2)};
     struct engine_op ops[PUTS + 2];
 
-    put_one(suite, &old);
+    suite_put(suite, &old);
     for (size_t i = 0; i < PUTS; i++) {
         items[i] = item_make(i * 137, 50 + i, i % 3 == 0 ? CONTENT_TEXT : CONTENT_RANDOM);
         ops[i] = op_put(&items[i]);
@@ -527,16 +337,16 @@ static void test_mixed_batch(void **state)
     ops[PUTS] = ops[7];
     ops[7] = op_delete(gone, 2);
     ops[PUTS + 1] = op_segment(&segment, &upload, 0);
-    commit(suite, 3, ops, PUTS + 2);
+    suite_commit(suite, 3, ops, PUTS + 2);
     assert_int_equal(ops[7].deleted, 1);
-    assert_false(has(suite, &old.key));
+    assert_false(suite_has(suite, &old.key));
     for (size_t i = 0; i < PUTS; i++)
-        check_item(suite, &items[i]);
+        suite_check_item(suite, &items[i]);
     suite_reopen(suite);
-    assert_false(has(suite, &old.key));
+    assert_false(suite_has(suite, &old.key));
     for (size_t i = 0; i < PUTS; i++)
-        check_item(suite, &items[i]);
-    assert_int_equal(status_of(suite).chunks, PUTS);
+        suite_check_item(suite, &items[i]);
+    assert_int_equal(suite_status(suite).chunks, PUTS);
     items_free(items, PUTS);
     free(old.block);
     free(segment.block);
@@ -553,18 +363,18 @@ static void test_status_adds_up(void **state)
     for (size_t i = 0; i < COUNT; i++) {
         items[i] = item_make(60000, i, CONTENT_RANDOM);
         keys[i] = items[i].key;
-        put_one(suite, &items[i]);
+        suite_put(suite, &items[i]);
     }
-    before = status_of(suite);
+    before = suite_status(suite);
     assert_true(before.live_bytes >= COUNT * 60000 && before.live_bytes <= before.used_space);
-    assert_int_equal(delete_keys(suite, keys, COUNT / 2), COUNT / 2);
-    status = status_of(suite);
+    assert_int_equal(suite_delete(suite, keys, COUNT / 2), COUNT / 2);
+    status = suite_status(suite);
     assert_true(status.live_bytes <= before.live_bytes - COUNT / 2 * 60000);
     assert_true(status.live_bytes + status.dead_bytes <= status.used_space);
     assert_int_equal(status.damaged_records, 0);
     suite_reopen(suite);
-    assert_int_equal(status_of(suite).live_bytes, status.live_bytes);
-    assert_int_equal(status_of(suite).dead_bytes, status.dead_bytes);
+    assert_int_equal(suite_status(suite).live_bytes, status.live_bytes);
+    assert_int_equal(suite_status(suite).dead_bytes, status.dead_bytes);
     if (suite->persistent) {
         struct engine_pack packs[16];
         size_t count = suite->engine->ops->packs(suite->engine, 0, packs, 16);
@@ -580,7 +390,8 @@ static void test_status_adds_up(void **state)
         assert_int_equal(dead, status.dead_bytes);
         assert_int_equal(used, status.used_space);
         assert_string_equal(packs[0].state, "sealed");
-        assert_int_equal(suite->engine->ops->packs(suite->engine, packs[0].id, packs, 16), count - 1);
+        assert_int_equal(
+            suite->engine->ops->packs(suite->engine, packs[0].id, packs, 16), count - 1);
     }
     items_free(items, COUNT);
 }
@@ -636,13 +447,13 @@ static void test_lanes_in_parallel(void **state)
     for (unsigned i = 0; i < LANES; i++)
         pthread_join(threads[i], NULL);
     for (int pass = 0; pass < 2; pass++) {
-        assert_int_equal(status_of(suite).chunks, chunks);
+        assert_int_equal(suite_status(suite).chunks, chunks);
         for (unsigned i = 0; i < LANES; i++)
             for (size_t j = 0; j < ROUNDS * ITEMS_A_ROUND; j++)
                 if (j % ITEMS_A_ROUND == 0 && j / ITEMS_A_ROUND + 1 < ROUNDS)
-                    assert_false(has(suite, &jobs[i].items[j].key));
+                    assert_false(suite_has(suite, &jobs[i].items[j].key));
                 else
-                    check_item(suite, &jobs[i].items[j]);
+                    suite_check_item(suite, &jobs[i].items[j]);
         suite_reopen(suite);
     }
     for (unsigned i = 0; i < LANES; i++)
@@ -653,7 +464,7 @@ static void test_lanes_in_parallel(void **state)
 #define CONTRACT(test)                                                                             \
     {#test " (memory)", test, set_up_memory, tear_down, NULL},                                     \
     {                                                                                              \
-        #test " (local)", test, set_up_local, tear_down, NULL                                      \
+#test " (local)", test, set_up_local, tear_down, NULL                                      \
     }
 
 int main(void)

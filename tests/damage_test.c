@@ -5,8 +5,6 @@
  * group of records of a pack that is not sealed, which cannot be told from a torn tail when there
  * is no index. The same for STORE and for the index, which may be lost, but not lie.
  */
-#include "storage/store.h"
-
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +19,7 @@
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 #include "storage/pack/pack_scan.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 enum { CHUNKS = 10, RECORDS_MAX = 40, DELETED = 3, SEGMENTED = 5 };
@@ -46,8 +45,8 @@ static void quiet(void)
 
 static void fill(struct suite *suite)
 {
-    static const size_t sizes[CHUNKS] = {0, 1, 100, 300, 1500, 2 * FIXTURE_SEGMENT + 700, 90, 800,
-        120, 64};
+    static const size_t sizes[CHUNKS] = {
+        0, 1, 100, 300, 1500, 2 * FIXTURE_SEGMENT + 700, 90, 800, 120, 64};
 
     for (size_t i = 0; i < CHUNKS; i++) {
         suite->sizes[i] = sizes[i];
@@ -157,7 +156,8 @@ static uint64_t damaged_of(struct suite *suite)
 static const struct pack_scan_item *record_at(const struct suite *suite, uint64_t at)
 {
     for (size_t i = 0; i < suite->record_count; i++)
-        if (at >= suite->records[i].offset && at < suite->records[i].offset + suite->records[i].size)
+        if (at >= suite->records[i].offset &&
+            at < suite->records[i].offset + suite->records[i].size)
             return &suite->records[i];
     return NULL;
 }
@@ -177,8 +177,7 @@ static bool is_known_durable(const struct suite *suite, const struct pack_scan_i
 }
 
 /* Whether the record is (a part of) the chunk, or its deletion. */
-static bool concerns(
-    const struct suite *suite, const struct pack_scan_item *record, size_t chunk)
+static bool concerns(const struct suite *suite, const struct pack_scan_item *record, size_t chunk)
 {
     switch (record->header.type) {
     case RECORD_CHUNK:
@@ -215,8 +214,7 @@ static enum coffer_status get_checked(struct suite *suite, size_t chunk)
 static void check_all_good(struct suite *suite)
 {
     for (size_t i = 0; i < CHUNKS; i++)
-        assert_int_equal(
-            get_checked(suite, i), i == DELETED ? COFFER_NO_SUCH_CHUNK : COFFER_OK);
+        assert_int_equal(get_checked(suite, i), i == DELETED ? COFFER_NO_SUCH_CHUNK : COFFER_OK);
 }
 
 /* Which bytes to flip: all of what is small, three of each large payload. */
@@ -279,9 +277,9 @@ static void check_after_rebuild(struct suite *suite, uint64_t at)
         if (!concerns(suite, record, i) || is_padding(record, at))
             assert_int_equal(got[i], i == DELETED ? COFFER_NO_SUCH_CHUNK : COFFER_OK);
         else if (record->header.type != RECORD_TOMBSTONE && i != DELETED)
-            assert_true(got[i] == COFFER_DATA_CORRUPT ||
-                        (got[i] == COFFER_NO_SUCH_CHUNK &&
-                            (reported || !is_known_durable(suite, record))));
+            assert_true(
+                got[i] == COFFER_DATA_CORRUPT ||
+                (got[i] == COFFER_NO_SUCH_CHUNK && (reported || !is_known_durable(suite, record))));
     }
     if (!is_padding(record, at) && is_known_durable(suite, record))
         assert_true(reported);
@@ -374,8 +372,7 @@ static void test_every_byte_of_the_marker(void **state)
     for (size_t at = 0; at < size; at++)
         for (unsigned bit = 0; bit < 8; bit += 3) {
             file_flip(marker, at, (uint8_t)(1U << bit));
-            assert_int_equal(
-                fixture_try_open(&suite->fixture, &error), COFFER_FORMAT_UNKNOWN);
+            assert_int_equal(fixture_try_open(&suite->fixture, &error), COFFER_FORMAT_UNKNOWN);
             assert_true(strlen(error.text) > 20);
             file_flip(marker, at, (uint8_t)(1U << bit));
         }
@@ -432,8 +429,8 @@ static void test_bytes_of_the_index(void **state)
 
             fixture_remove_index(&suite->fixture);
             tree_copy(good, fixture_data_path(&suite->fixture, "index"));
-            (void)snprintf(path, sizeof(path), "%s/%s",
-                fixture_data_path(&suite->fixture, "index"), names[i]);
+            (void)snprintf(
+                path, sizeof(path), "%s/%s", fixture_data_path(&suite->fixture, "index"), names[i]);
             bytes = file_bytes(path, &size);
             if (turn == 0)
                 assert_int_equal(unlink(path), 0);

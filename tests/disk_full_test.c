@@ -186,7 +186,7 @@ static void check_becomes(
     do {
         struct http_answer answer;
 
-        (void)nanosleep(&pause, NULL);
+        (void)nanosleep(&pause, NULL); /* poll: the server's view of the disk */
         http_send(client, request, &answer);
         last = answer.status;
         http_answer_release(&answer);

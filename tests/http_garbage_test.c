@@ -377,7 +377,7 @@ static void test_dribble(void **state)
     assert_true(fd >= 0);
     for (size_t i = 0; text[i] != '\0'; i++) {
         assert_true(raw_send(fd, text + i, 1));
-        (void)nanosleep(&pause, NULL); /* so that each comes alone; nothing waits for it */
+        (void)nanosleep(&pause, NULL); /* poll: none, a client that takes its time */
     }
     assert_int_equal(raw_read_end(fd, PATIENCE_S, NULL, 0), 200);
     raw_close(fd);

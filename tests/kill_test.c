@@ -59,7 +59,9 @@ static bool write_some(struct writer *writer, struct http_client *client)
     struct ledger_slot *batch = &writer->slots[(dice >> 8) % (SLOTS_EACH - BATCH)];
     bool alive = true;
 
-    switch (dice % 16) {
+    switch (dice % 17) {
+    case 16:
+        return ledger_insert(ledger, client, batch, BATCH);
     case 0:
         return ledger_delete_many(ledger, client, batch, BATCH);
     case 1:
@@ -113,7 +115,7 @@ static void pause_us(uint64_t us)
 {
     const struct timespec time = clock_timespec(us * NS_PER_US);
 
-    (void)nanosleep(&time, NULL);
+    (void)nanosleep(&time, NULL); /* poll: answers; or a kill at any moment */
 }
 
 /* False: the server ended before. */
@@ -191,7 +193,10 @@ static void stop_round(struct run *run)
         atomic_fetch_add(&run->ledger.violations, 1);
         (void)fprintf(stderr, "violation: a stop under load ended with %d\n", code);
     }
-    ledger_stopped(&run->ledger);
+    if (code == 0)
+        ledger_stopped(&run->ledger);
+    else
+        ledger_crashed(&run->ledger);
     start_and_check(run);
 }
 

@@ -4,8 +4,6 @@
  * from a seed alone, run against both stores; every answer is compared. After a crash what was
  * buffered may be there or not, whole; all else is as it was.
  */
-#include "storage/store.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +13,7 @@
 #include <cmocka.h>
 
 #include "storage/base/invariant.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 enum { IDS = 160, OPS = 2500, OPS_LONG = 100000, BATCH_MAX = 12 };
@@ -95,12 +94,12 @@ static void check_id(struct model *model, unsigned id, bool range)
     }
     got = malloc(got_size + 1);
     invariant(got != NULL);
-    assert_int_equal(store_get_range(
-                         model->local.store, &model->keys[id], from, got_size, got, NULL, NULL),
+    assert_int_equal(
+        store_get_range(model->local.store, &model->keys[id], from, got_size, got, NULL, NULL),
         COFFER_OK);
     assert_memory_equal(got, data + from, got_size);
-    assert_int_equal(store_get_range(
-                         model->memory.store, &model->keys[id], from, got_size, got, NULL, NULL),
+    assert_int_equal(
+        store_get_range(model->memory.store, &model->keys[id], from, got_size, got, NULL, NULL),
         COFFER_OK);
     assert_memory_equal(got, data + from, got_size);
     free(got);

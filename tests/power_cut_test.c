@@ -6,8 +6,6 @@
  * have left it, opened, and compared with what was acknowledged by then. The index is derived from
  * the packs: it is missing, or the one that was on the disk.
  */
-#include "storage/store.h"
-
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +22,7 @@
 #include "storage/base/fault.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 #include "tests/support/disk_recorder.h"
 #include "tests/support/store_fixture.h"
 
@@ -165,8 +164,8 @@ static const char *snapshot_path(struct suite *suite, unsigned number)
 static void take_snapshot(struct suite *suite)
 {
     invariant(suite->snapshot_count < SNAPSHOTS_MAX);
-    tree_copy(fixture_data_path(&suite->fixture, "index"),
-        snapshot_path(suite, suite->snapshot_count));
+    tree_copy(
+        fixture_data_path(&suite->fixture, "index"), snapshot_path(suite, suite->snapshot_count));
     suite->snapshots[suite->snapshot_count++] = recorder_count();
 }
 
@@ -296,7 +295,7 @@ static void cut_at(struct suite *suite, size_t position, enum cut_mode mode, boo
         fail_msg("%s: %s", where, error.text);
     check_image(suite, keys, where);
     suite->cuts[mode]++;
-    if (position % 4 == 2) { /* it goes on, and all of it can be found again in the packs */
+    if (position % 3 == 2) { /* it goes on, and all of it can be found again in the packs */
         afterwards = store_put_good(image->store, "afterwards", 10);
         fixture_close(image);
         fixture_remove_index(image);
@@ -305,6 +304,14 @@ static void cut_at(struct suite *suite, size_t position, enum cut_mode mode, boo
         check_image(suite, keys, where);
     }
     fixture_close(image);
+}
+
+/* One way at every eighth place, and all that is torn where a pack has just been made. */
+static bool is_chosen(size_t position, unsigned turn)
+{
+    if (recorder_new_file_at(position) && turn % CUT_MODES == CUT_TORN)
+        return true;
+    return position % 8 == 0 && turn == position / 8 * 3 % (2 * CUT_MODES);
 }
 
 static void test_cuts(void **state)
@@ -325,7 +332,7 @@ static void test_cuts(void **state)
     count = recorder_count();
     for (size_t position = 0; position <= count; position++)
         for (unsigned turn = 0; turn < 2 * CUT_MODES; turn++)
-            if (test_long() || (position % 6 == 0 && turn == position / 6 * 3 % (2 * CUT_MODES)))
+            if (test_long() || is_chosen(position, turn))
                 cut_at(suite, position, (enum cut_mode)(turn % CUT_MODES), turn < CUT_MODES);
     print_message("%zu calls and marks; cuts: %llu dropped, %llu kept, %llu prefix, %llu torn; "
                   "%llu keys whose state was certain\n",

@@ -64,7 +64,8 @@ mkdir "$folder/here"
 # As a person would: each command in turn, and none may fail, nor be answered by an error.
 (
     cd "$folder/here"
-    curl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@" </dev/stdin; }
+    # shellcheck disable=SC2317
+    curl() { command curl --silent --show-error --fail-with-body --max-time 60 "$@"; }
     set -euo pipefail
     # shellcheck disable=SC1091
     . "$folder/session"

@@ -4,8 +4,6 @@
  * the copy of an open one, which is what a kill leaves) in one certain way, open it, compare with
  * what must be there; then write on, lose the index, and compare again.
  */
-#include "storage/store.h"
-
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,6 +20,7 @@
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 #include "storage/pack/pack_format.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 enum { CHUNKS = 40 };
@@ -321,8 +320,8 @@ static void test_torn_tail(void **state)
     assert_int_equal(store_packs(fixture->store, 0, &pack, 1), 1);
     tail.end = pack.bytes;
     fixture_crash(fixture); /* the index knows nothing of it */
-    (void)snprintf(tail.pack, sizeof(tail.pack), "%s",
-        fixture_data_path(fixture, "packs/0000000001.pack"));
+    (void)snprintf(
+        tail.pack, sizeof(tail.pack), "%s", fixture_data_path(fixture, "packs/0000000001.pack"));
     (void)snprintf(tail.good, sizeof(tail.good), "%s", fixture_path(fixture, "good"));
     tree_copy(fixture->data_dir, tail.good);
     for (int tear = 0; tear < TEARS; tear++)
@@ -420,8 +419,8 @@ static void test_pack_missing(void **state)
         put_number(fixture, 1);
         put_number(fixture, 2);
         fixture_close(fixture);
-        assert_int_equal(unlink(fixture_data_path(
-                             fixture, pass == 0 ? "packs/0000000001.pack" : "packs/0000000002.pack")),
+        assert_int_equal(unlink(fixture_data_path(fixture,
+                             pass == 0 ? "packs/0000000001.pack" : "packs/0000000002.pack")),
             0);
         if (!with_index)
             fixture_remove_index(fixture);

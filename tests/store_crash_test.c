@@ -6,8 +6,6 @@
  * ledger. The next child goes on with the same store. Some children only open it, and are killed
  * while it recovers.
  */
-#include "storage/store.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -26,6 +24,7 @@
 #include "storage/base/fault.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 enum { THREADS = 3, IDS_A_THREAD = 25, IDS = THREADS * IDS_A_THREAD, CHILD_OPS = 120 };
@@ -94,8 +93,8 @@ static void *use(void *context)
 
     for (int i = 0; i < CHILD_OPS; i++) {
         unsigned choice = (unsigned)random_below(&user->random, 20);
-        unsigned id = user->thread * IDS_A_THREAD +
-                      (unsigned)random_below(&user->random, IDS_A_THREAD);
+        unsigned id =
+            user->thread * IDS_A_THREAD + (unsigned)random_below(&user->random, IDS_A_THREAD);
         enum action action = choice < 9    ? ACTION_PUT
                              : choice < 14 ? ACTION_PUT_BUFFERED
                              : choice < 19 ? ACTION_DELETE
@@ -191,8 +190,7 @@ static void apply_entry(struct suite *suite, const struct entry *entry)
     }
 }
 
-static pid_t start_child(
-    struct suite *suite, const char *faults, const char *what, int *ledger)
+static pid_t start_child(struct suite *suite, const char *faults, const char *what, int *ledger)
 {
     extern char **environ;
     char seed[32], path[] = "/proc/self/exe", child[] = "child";
@@ -293,8 +291,8 @@ static void kill_in_recovery(struct suite *suite)
 
     if (random_below(&suite->random, 3) == 0)
         fixture_remove_index(&suite->fixture);
-    pid = start_child(suite, faults[random_below(&suite->random, ARRAY_COUNT(faults))], "open",
-        &ledger);
+    pid = start_child(
+        suite, faults[random_below(&suite->random, ARRAY_COUNT(faults))], "open", &ledger);
     follow(suite, pid, ledger, 0);
 }
 
@@ -343,8 +341,8 @@ static void test_kills(void **state)
         suite->keys[id].maybe_gone = true;
     for (unsigned i = 0; i < rounds; i++)
         run_round(suite);
-    print_message("%u rounds, %llu kills, %llu answers, %llu keys whose state was certain\n", rounds,
-        (unsigned long long)suite->kills, (unsigned long long)suite->answers,
+    print_message("%u rounds, %llu kills, %llu answers, %llu keys whose state was certain\n",
+        rounds, (unsigned long long)suite->kills, (unsigned long long)suite->answers,
         (unsigned long long)suite->known);
     assert_true(suite->kills > rounds / 3);
     fixture_release(&suite->fixture);

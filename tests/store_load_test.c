@@ -4,8 +4,6 @@
  * lists and reads between them; all calls come back, all content is right, all memory is given
  * back. What waits for ever meets the time limit of ctest.
  */
-#include "storage/store.h"
-
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +15,7 @@
 #include <cmocka.h>
 
 #include "storage/base/invariant.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 enum { THREADS = 16 };
@@ -101,8 +100,7 @@ static void *run_uploads(void *context)
         struct upload_result result;
         size_t got_size;
 
-        invariant(
-            store_put(job->store, data, size, 30000, &options, &result, NULL) == COFFER_OK);
+        invariant(store_put(job->store, data, size, 30000, &options, &result, NULL) == COFFER_OK);
         note_memory(job);
         invariant(store_get(job->store, &result.key, &got, &got_size, NULL) == COFFER_OK);
         invariant(got_size == size && memcmp(got, data, size) == 0);
@@ -210,8 +208,7 @@ static void test_no_buffer(void **state)
     fixture_close(fixture);
     fixture->options.buffer_size = 0;
     fixture_open(fixture);
-    assert_int_equal(
-        store_put(fixture->store, "abc", 3, 0, &options, &result, NULL), COFFER_OK);
+    assert_int_equal(store_put(fixture->store, "abc", 3, 0, &options, &result, NULL), COFFER_OK);
     assert_int_equal(result.state, CHUNK_DURABLE);
     load(fixture, (struct job){.channel = "one", .count = 10});
 }
@@ -268,8 +265,7 @@ static void put_shared(struct job *job, const uint8_t *data, size_t size, uint64
     invariant(store_put(job->store, data, size, 0, &options, &result, NULL) == COFFER_OK);
 }
 
-static void get_shared(
-    struct job *job, const struct digest *key, const uint8_t *data, size_t size)
+static void get_shared(struct job *job, const struct digest *key, const uint8_t *data, size_t size)
 {
     uint8_t *got;
     size_t got_size;
@@ -367,10 +363,73 @@ static void test_many_threads(void **state)
     }
 }
 
+/* ---- a list while others come and go ---- */
+
+enum { STAY = 40, COME_AND_GO = 400 };
+
+static _Atomic bool listing;
+
+static void *come_and_go(void *context)
+{
+    struct job *job = context;
+
+    for (unsigned i = 0; listing; i = (i + 1) % COME_AND_GO) {
+        uint64_t content = 1000000 + i;
+        struct digest key = store_put_buffered(job->store, NULL, &content, sizeof(content), NULL);
+
+        /* another thread may have been faster */
+        invariant(store_delete(job->store, &key, 1, NULL, NULL, NULL) == COFFER_OK);
+    }
+    return NULL;
+}
+
+static unsigned count_staying(struct store *store, const struct digest *keys, size_t page)
+{
+    struct chunk_info infos[STAY + COME_AND_GO];
+    struct digest after;
+    unsigned staying = 0;
+    bool begun = false;
+    size_t found;
+
+    do {
+        invariant(store_list(store, begun ? &after : NULL, slice_of(NULL, 0), infos, page, &found,
+                      NULL) == COFFER_OK);
+        for (size_t i = 0; i < found; i++) {
+            invariant(!begun || digest_compare(&after, &infos[i].key) < 0);
+            after = infos[i].key;
+            begun = true;
+            for (size_t j = 0; j < STAY; j++)
+                staying += digest_equal(&infos[i].key, &keys[j]);
+        }
+    } while (found == page);
+    return staying;
+}
+
+static void test_list_while_others_come_and_go(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct job job = {.store = fixture->store};
+    struct digest keys[STAY];
+    pthread_t threads[4];
+
+    for (uint64_t i = 0; i < STAY; i++)
+        keys[i] = i % 2 == 0 ? store_put_good(fixture->store, &i, sizeof(i))
+                             : store_put_buffered(fixture->store, NULL, &i, sizeof(i), NULL);
+    listing = true;
+    for (size_t i = 0; i < 4; i++)
+        invariant(pthread_create(&threads[i], NULL, come_and_go, &job) == 0);
+    for (unsigned i = 0; i < 300; i++)
+        assert_int_equal(count_staying(fixture->store, keys, 1 + i % 7), STAY);
+    listing = false;
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    check_quiet(fixture->store);
+}
+
 #define BOTH(test)                                                                                 \
     {#test " (memory)", test, set_up_memory, tear_down, NULL},                                     \
     {                                                                                              \
-        #test " (local)", test, set_up_local, tear_down, NULL                                      \
+#test " (local)", test, set_up_local, tear_down, NULL                                      \
     }
 
 int main(void)
@@ -382,6 +441,7 @@ int main(void)
         BOTH(test_no_buffer),
         BOTH(test_too_many_channels),
         BOTH(test_many_threads),
+        BOTH(test_list_while_others_come_and_go),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,8 +3,6 @@
  * large, compressed in one frame and in many, segmented, buffered), read whole, in ranges around
  * every boundary, in their stored form and in bulk; with the page cache warm, and dropped.
  */
-#include "storage/store.h"
-
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +16,7 @@
 
 #include "storage/base/invariant.h"
 #include "storage/codec/codec.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 enum { SEGMENT = 1 << 20, SHAPES = 12 };
@@ -63,11 +62,10 @@ static int set_up_as(void **state, enum engine_kind engine)
         const struct shape *shape = &SHAPE[i];
 
         suite->data[i] = content_make(shape->size, i + 1, shape->kind);
-        suite->keys[i] =
-            shape->buffered
-                ? store_put_buffered(
-                      suite->fixture.store, "slow", suite->data[i], shape->size, NULL)
-                : store_put_good(suite->fixture.store, suite->data[i], shape->size);
+        suite->keys[i] = shape->buffered
+                             ? store_put_buffered(
+                                   suite->fixture.store, "slow", suite->data[i], shape->size, NULL)
+                             : store_put_good(suite->fixture.store, suite->data[i], shape->size);
     }
     *state = suite;
     return 0;
@@ -125,8 +123,7 @@ static void test_whole(void **state)
     for (int pass = 0; pass < 3; pass++) {
         for (size_t i = 0; i < SHAPES; i++) {
             maybe_cold(suite, pass);
-            check_content(
-                suite->fixture.store, &suite->keys[i], suite->data[i], SHAPE[i].size);
+            check_content(suite->fixture.store, &suite->keys[i], suite->data[i], SHAPE[i].size);
         }
         if (pass == 1 && suite->fixture.options.engine == ENGINE_LOCAL)
             fixture_reopen(&suite->fixture); /* nothing is verified yet */
@@ -145,8 +142,8 @@ static void check_range(struct suite *suite, size_t shape, uint64_t from, uint64
     size = (size_t)(to - from);
     out = malloc(size + 1);
     invariant(out != NULL);
-    assert_int_equal(store_get_range(suite->fixture.store, &suite->keys[shape], from, size, out,
-                         NULL, NULL),
+    assert_int_equal(
+        store_get_range(suite->fixture.store, &suite->keys[shape], from, size, out, NULL, NULL),
         COFFER_OK);
     assert_memory_equal(out, suite->data[shape] + from, size);
     free(out);
@@ -188,10 +185,10 @@ static void test_forms(void **state)
 {
     struct suite *suite = *state;
 
-    assert_int_equal(form_of(suite, 2), READER_MEMORY); /* small */
-    assert_int_equal(form_of(suite, 3), READER_MEMORY); /* small and compressed */
-    assert_int_equal(form_of(suite, 5), READER_FILE);   /* large and raw: for sendfile */
-    assert_int_equal(form_of(suite, 8), READER_STREAM); /* large and compressed */
+    assert_int_equal(form_of(suite, 2), READER_MEMORY);  /* small */
+    assert_int_equal(form_of(suite, 3), READER_MEMORY);  /* small and compressed */
+    assert_int_equal(form_of(suite, 5), READER_FILE);    /* large and raw: for sendfile */
+    assert_int_equal(form_of(suite, 8), READER_STREAM);  /* large and compressed */
     assert_int_equal(form_of(suite, 10), READER_STREAM); /* segmented */
     assert_int_equal(form_of(suite, 11), READER_MEMORY); /* buffered */
 }
@@ -215,8 +212,7 @@ static void test_encoded(void **state)
         assert_int_equal(status, wanted ? COFFER_OK : COFFER_NOT_ACCEPTABLE);
         if (!wanted)
             continue;
-        assert_int_equal(
-            store_stat(suite->fixture.store, &suite->keys[i], &info, NULL), COFFER_OK);
+        assert_int_equal(store_stat(suite->fixture.store, &suite->keys[i], &info, NULL), COFFER_OK);
         assert_int_equal(info.codec, CODEC_ZSTD);
         assert_int_equal(info.stored_size, size);
         raw = malloc(SHAPE[i].size + 1);
@@ -306,8 +302,7 @@ static void check_bulk(
     invariant(keys != NULL && seen != NULL && out != NULL);
     for (size_t i = 0; i < count; i++)
         keys[i] = shapes[i] < SHAPES ? suite->keys[shapes[i]] : content_key(&shapes[i], 8);
-    assert_int_equal(
-        bulk_open(suite->fixture.store, keys, count, order, &bulk, NULL), COFFER_OK);
+    assert_int_equal(bulk_open(suite->fixture.store, keys, count, order, &bulk, NULL), COFFER_OK);
     for (;; total++) {
         size_t shape;
 
@@ -370,8 +365,8 @@ static void test_bulk_given_up(void **state)
         size_t size;
         bool more;
 
-        assert_int_equal(bulk_open(suite->fixture.store, suite->keys, SHAPES, BULK_REQUEST_ORDER,
-                             &bulk, NULL),
+        assert_int_equal(
+            bulk_open(suite->fixture.store, suite->keys, SHAPES, BULK_REQUEST_ORDER, &bulk, NULL),
             COFFER_OK);
         for (size_t i = 0; i < steps; i++)
             assert_int_equal(bulk_next(bulk, &item, &more, NULL), COFFER_OK);
@@ -384,7 +379,7 @@ static void test_bulk_given_up(void **state)
 #define BOTH(test)                                                                                 \
     {#test " (memory)", test, set_up_memory, tear_down, NULL},                                     \
     {                                                                                              \
-        #test " (local)", test, set_up_local, tear_down, NULL                                      \
+#test " (local)", test, set_up_local, tear_down, NULL                                      \
     }
 
 int main(void)

@@ -3,8 +3,6 @@
  * flush timer never fires, so that a buffered write stays one until somebody waits for it; and
  * fdatasync() is ours here, so that a flush stands still for as long as a test wants to look at it.
  */
-#include "storage/store.h"
-
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +15,7 @@
 #include <cmocka.h>
 
 #include "storage/base/invariant.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 /* ---- a sync that can be held ---- */
@@ -111,8 +110,7 @@ static struct upload_result put_as(
     struct upload_result result;
 
     options.channel = slice_from_text(channel);
-    assert_int_equal(
-        store_put(store, text, strlen(text), 0, &options, &result, NULL), COFFER_OK);
+    assert_int_equal(store_put(store, text, strlen(text), 0, &options, &result, NULL), COFFER_OK);
     return result;
 }
 
@@ -223,8 +221,7 @@ static void test_reader_outlives_deletion(void **state)
         struct reader_content content;
         struct reader *reader;
 
-        assert_int_equal(
-            reader_open(store, &key, (struct waker){0}, &reader, NULL), COFFER_OK);
+        assert_int_equal(reader_open(store, &key, (struct waker){0}, &reader, NULL), COFFER_OK);
         assert_int_equal(store_delete_one(store, &key), COFFER_OK);
         assert_int_equal(reader_content(reader, &content, NULL), COFFER_OK);
         assert_int_equal(content.form, READER_MEMORY);
@@ -367,10 +364,10 @@ static void test_tickets(void **state)
 
 static void test_what_is_no_ticket(void **state)
 {
-    static const char *const bad[] = {"", ":", "::", "x", "0123456789abcdef", "0123456789abcdef:",
-        "0123456789abcdef:a", "0123456789abcdef:a:", "0123456789abcdef:a:0", "0123456789abcdef::1",
-        "0123456789abcdef:a:x", "0123456789abcdef:a:1x", "0123456789ABCDEF:a:1",
-        "0123456789abcde:a:1", "0123456789abcdef:a:99999999999999999999",
+    static const char *const bad[] = {"", ":", "::", "x", "0123456789abcdef",
+        "0123456789abcdef:", "0123456789abcdef:a", "0123456789abcdef:a:", "0123456789abcdef:a:0",
+        "0123456789abcdef::1", "0123456789abcdef:a:x", "0123456789abcdef:a:1x",
+        "0123456789ABCDEF:a:1", "0123456789abcde:a:1", "0123456789abcdef:a:99999999999999999999",
         "0123456789abcdef:a:-1"};
     struct store *store = ((struct store_fixture *)*state)->store;
 
@@ -379,8 +376,8 @@ static void test_what_is_no_ticket(void **state)
         struct barrier *barrier;
 
         assert_int_equal(ticket_check(store, text), COFFER_BAD_REQUEST);
-        assert_int_equal(barrier_begin(store, &text, 1, (struct waker){0}, &barrier, NULL),
-            COFFER_BAD_REQUEST);
+        assert_int_equal(
+            barrier_begin(store, &text, 1, (struct waker){0}, &barrier, NULL), COFFER_BAD_REQUEST);
     }
 }
 
@@ -484,7 +481,7 @@ static void test_list(void **state)
 #define BOTH(test)                                                                                 \
     {#test " (memory)", test, set_up_memory, tear_down, NULL},                                     \
     {                                                                                              \
-        #test " (local)", test, set_up_local, tear_down, NULL                                      \
+#test " (local)", test, set_up_local, tear_down, NULL                                      \
     }
 
 int main(void)

@@ -4,8 +4,6 @@
  * every way in which an upload can go wrong, after which nothing of it is left, in the store or in
  * the memory budget.
  */
-#include "storage/store.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +13,7 @@
 #include <cmocka.h>
 
 #include "storage/base/invariant.h"
+#include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
 static int set_up_as(void **state, enum engine_kind engine)
@@ -125,8 +124,7 @@ static void check_refused(struct store_fixture *fixture, size_t size,
     struct upload_result result;
     struct error error = {.text = ""};
 
-    assert_int_equal(
-        store_put(fixture->store, data, size, 5000, options, &result, &error), wanted);
+    assert_int_equal(store_put(fixture->store, data, size, 5000, options, &result, &error), wanted);
     assert_int_equal(error.status, wanted);
     assert_true(strlen(error.text) > 10);
     assert_false(store_has(fixture->store, &key));
@@ -199,8 +197,8 @@ static void test_bad_names(void **state)
 {
     static const char *const bad[] = {".a", "-a", "_a", "a/b", "a b", "a:b", "\xc3\xa4",
         "0123456789012345678901234567890123456789012345678901234567890123"};
-    static const char *const good[] = {"a", "A.b-c_9", "0",
-        "012345678901234567890123456789012345678901234567890123456789012"};
+    static const char *const good[] = {
+        "a", "A.b-c_9", "0", "012345678901234567890123456789012345678901234567890123456789012"};
     struct store_fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
@@ -274,6 +272,34 @@ static void test_segments_do_not_wait_for_the_flush_timer(void **state)
     free(data);
 }
 
+/* What waits in the buffer is charged, and takes, what it has, not what might have come. */
+static void test_memory_of_unknown_lengths(void **state)
+{
+    static const size_t sizes[] = {10, 60000, 70000, 200000};
+    struct store_fixture *fixture = *state;
+    struct upload_options options = {
+        .size = UPLOAD_SIZE_UNKNOWN, .durability = DURABILITY_BUFFERED};
+    uint64_t total = 0;
+
+    fixture_close(fixture);
+    fixture->options.flush_interval_ns = (uint64_t)3600 * 1000000000;
+    fixture->options.segment_size = 1 << 20;
+    fixture_open(fixture);
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        uint8_t *data = content_make(sizes[i], i, CONTENT_RANDOM);
+        struct upload_result result;
+
+        assert_int_equal(
+            store_put(fixture->store, data, sizes[i], 7000, &options, &result, NULL), COFFER_OK);
+        assert_int_equal(result.state, CHUNK_BUFFERED);
+        check_content(fixture->store, &result.key, data, sizes[i]);
+        total += sizes[i];
+        assert_int_equal(status_of(fixture->store).memory_used, total);
+        free(data);
+    }
+    check_quiet(fixture->store, ARRAY_COUNT(sizes));
+}
+
 static void test_max_space(void **state)
 {
     struct store_fixture *fixture = *state;
@@ -337,7 +363,7 @@ static void test_bad_options(void **state)
 #define BOTH(test)                                                                                 \
     {#test " (memory)", test, set_up_memory, tear_down, NULL},                                     \
     {                                                                                              \
-        #test " (local)", test, set_up_local, tear_down, NULL                                      \
+#test " (local)", test, set_up_local, tear_down, NULL                                      \
     }
 
 int main(void)
@@ -350,6 +376,7 @@ int main(void)
         BOTH(test_bad_names),
         BOTH(test_abandoned),
         BOTH(test_segments_do_not_wait_for_the_flush_timer),
+        BOTH(test_memory_of_unknown_lengths),
         BOTH(test_max_space),
         BOTH(test_bad_options),
     };

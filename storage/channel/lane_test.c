@@ -421,8 +421,7 @@ static void test_names(void **state)
     assert_int_equal(lane_set_get(suite->set, slice_from_text("one"), &again, NULL), COFFER_OK);
     assert_ptr_equal(again, suite->lane);
     lane_put(again);
-    assert_int_equal(
-        lane_set_get(suite->set, slice_from_text("/"), &again, NULL), COFFER_BAD_NAME);
+    assert_int_equal(lane_set_get(suite->set, slice_from_text("/"), &again, NULL), COFFER_BAD_NAME);
     assert_null(lane_set_find(suite->set, slice_from_text("two")));
     for (size_t i = 0; i < LANES - 3; i++) {
         name[5] = (char)('0' + i);

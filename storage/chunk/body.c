@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "storage/base/invariant.h"
 #include "storage/engine.h"
 
 struct body *body_create(size_t capacity)
@@ -17,6 +18,25 @@ struct body *body_create(size_t capacity)
     body->size = 0;
     body->content = (uint8_t *)(body + 1) + ENGINE_HEADROOM;
     return body;
+}
+
+struct body *body_shrink(struct body *body)
+{
+    struct body *smaller;
+
+    invariant(atomic_load(&body->references) == 1);
+    if (body->size == body->capacity)
+        return body;
+    smaller = realloc(body, sizeof(*body) + ENGINE_HEADROOM + body->size + ENGINE_TAILROOM);
+    if (smaller == NULL)
+        return body;
+    smaller->capacity = smaller->size;
+    smaller->content = (uint8_t *)(smaller + 1) + ENGINE_HEADROOM;
+    if (smaller->budget != NULL && smaller->charged > smaller->size) {
+        budget_give(smaller->budget, smaller->charged - smaller->size);
+        smaller->charged = smaller->size;
+    }
+    return smaller;
 }
 
 struct body *body_ref(struct body *body)

@@ -24,5 +24,7 @@ struct body {
 
 /* NULL when there is no memory for it. */
 struct body *body_create(size_t capacity);
+/* Give back what it has beyond its size; nobody else has a reference. The body may move. */
+struct body *body_shrink(struct body *body);
 struct body *body_ref(struct body *body);
 void body_unref(struct body *body); /* NULL is a no-op */

@@ -43,67 +43,112 @@ static int by_digest(const void *a, const void *b)
     return digest_compare(a, b);
 }
 
-struct page { /* of each of the two sources */
+struct page { /* of each of the two sources: the lowest keys behind `after` */
     struct digest *stored, *buffered;
     struct engine_row *rows;
     size_t stored_count, buffered_count;
+    size_t size; /* a source that gave so many may have more */
 };
 
-static size_t merge(struct store *store, const struct page *page, struct slice prefix,
-    struct chunk_info *infos, size_t count, struct error *err)
-{
-    size_t i = 0, j = 0, found = 0;
+struct list {
+    struct store *store;
+    struct slice prefix;
+    struct digest after; /* the last key that was looked at */
+    bool begun;          /* false: there is none */
+    struct chunk_info *infos;
+    size_t count, found;
+    bool ended;
+};
 
-    while (found < count && (i < page->stored_count || j < page->buffered_count)) {
-        int order = i == page->stored_count ? 1
-                    : j == page->buffered_count
-                        ? -1
-                        : digest_compare(&page->stored[i], &page->buffered[j]);
+static void fill_info(
+    const struct digest *key, const struct engine_row *row, struct chunk_info *info)
+{
+    *info = (struct chunk_info){.key = *key,
+        .size = row->size,
+        .stored_size = row->stored_size,
+        .codec = row->codec,
+        .state = CHUNK_DURABLE,
+        .pack = row->pack,
+        .offset = row->offset,
+        .segmented = row->segmented};
+}
+
+/* Which of the two has the next key: < 0 the index, > 0 the buffers, 0 both. */
+static int next_of(const struct page *page, size_t stored, size_t buffered)
+{
+    if (stored == page->stored_count)
+        return 1;
+    if (buffered == page->buffered_count)
+        return -1;
+    return digest_compare(&page->stored[stored], &page->buffered[buffered]);
+}
+
+static void merge(struct list *list, const struct page *page, struct error *err)
+{
+    size_t i = 0, j = 0;
+
+    while (list->found < list->count && (i < page->stored_count || j < page->buffered_count)) {
+        int order = next_of(page, i, j);
         const struct digest *key = order <= 0 ? &page->stored[i] : &page->buffered[j];
 
-        if (!has_prefix(key, prefix))
-            break; /* they ascend: no more will have it */
+        if (!has_prefix(key, list->prefix)) { /* they ascend: no more will have it */
+            list->ended = true;
+            return;
+        }
         if (order <= 0)
-            infos[found++] = (struct chunk_info){.key = *key,
-                .size = page->rows[i].size,
-                .stored_size = page->rows[i].stored_size,
-                .codec = page->rows[i].codec,
-                .state = CHUNK_DURABLE,
-                .pack = page->rows[i].pack,
-                .offset = page->rows[i].offset,
-                .segmented = page->rows[i].segmented};
-        else if (store_stat(store, key, &infos[found], err) == COFFER_OK)
-            found++; /* else it was deleted or failed meanwhile */
+            fill_info(key, &page->rows[i], &list->infos[list->found++]);
+        else if (store_stat(list->store, key, &list->infos[list->found], err) == COFFER_OK)
+            list->found++; /* else it was deleted or failed meanwhile */
+        list->after = *key;
+        list->begun = true;
         i += order <= 0;
         j += order >= 0;
+        /* What comes behind a full page is not known. */
+        if ((i == page->stored_count && i == page->size) ||
+            (j == page->buffered_count && j == page->size))
+            return;
     }
-    return found;
+    list->ended = list->found < list->count;
+}
+
+static enum coffer_status next_page(struct list *list, struct page *page, struct error *err)
+{
+    const struct digest *after = list->begun ? &list->after : NULL;
+    enum coffer_status status;
+
+    /* Buffers first: what moves from there to the index meanwhile is then seen at least once. */
+    page->buffered_count = pending_collect(list->store->pending, after, page->buffered, page->size);
+    qsort(page->buffered, page->buffered_count, sizeof(struct digest), by_digest);
+    status = list->store->engine->ops->scan(
+        list->store->engine, after, page->stored, page->rows, page->size, &page->stored_count, err);
+    if (status == COFFER_OK)
+        merge(list, page, err);
+    return status;
 }
 
 enum coffer_status store_list(struct store *store, const struct digest *after, struct slice prefix,
     struct chunk_info *infos, size_t count, size_t *found, struct error *err)
 {
-    struct page page;
-    struct digest from;
+    struct list list = {.store = store, .prefix = prefix, .infos = infos, .count = count};
+    struct page page = {.size = count};
     enum coffer_status status = COFFER_OK;
 
     invariant(count <= STORE_LIST_MAX);
     *found = 0;
-    if (!lowest_with(prefix, &from))
+    if (!lowest_with(prefix, &list.after))
         return error_set(err, COFFER_BAD_KEY, "a prefix is up to 64 lower-case hexadecimal digits");
-    if (after == NULL || digest_compare(after, &from) < 0)
-        after = step_back(&from) ? &from : NULL;
+    list.begun = true;
+    if (after != NULL && digest_compare(after, &list.after) >= 0)
+        list.after = *after;
+    else
+        list.begun = step_back(&list.after);
     page.stored = calloc(count + 1, sizeof(struct digest));
     page.buffered = calloc(count + 1, sizeof(struct digest));
     page.rows = calloc(count + 1, sizeof(struct engine_row));
     invariant(page.stored != NULL && page.buffered != NULL && page.rows != NULL);
-    /* Buffers first: what moves from there to the index meanwhile is then seen at least once. */
-    page.buffered_count = pending_collect(store->pending, after, page.buffered, count);
-    qsort(page.buffered, page.buffered_count, sizeof(struct digest), by_digest);
-    status = store->engine->ops->scan(
-        store->engine, after, page.stored, page.rows, count, &page.stored_count, err);
-    if (status == COFFER_OK)
-        *found = merge(store, &page, prefix, infos, count, err);
+    while (status == COFFER_OK && !list.ended && list.found < count)
+        status = next_page(&list, &page, err);
+    *found = list.found;
     free(page.stored);
     free(page.buffered);
     free(page.rows);

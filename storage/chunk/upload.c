@@ -291,6 +291,8 @@ static enum coffer_status settle_memory(struct upload *upload, struct error *err
         if (status != COFFER_OK)
             return status;
     }
+    if (upload->body != NULL) /* of unknown length, it was made for as much as may come */
+        upload->body = body_shrink(upload->body);
     if (upload->body != NULL && upload->body->budget == NULL && upload->body->size > 0) {
         uint64_t size = upload->body->size;
 

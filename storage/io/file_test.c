@@ -60,8 +60,7 @@ static void test_many_vectors(void **state)
         vectors[i] = (struct iovec){&bytes[i], i % 5 == 0 ? 0 : 1}; /* and empty ones */
     }
     assert_int_equal(file_write_all(fd, vectors, COUNT, 10, "file", NULL), COFFER_OK);
-    assert_int_equal(
-        file_read_some(fd, back, sizeof(back), 10, &got, "file", NULL), COFFER_OK);
+    assert_int_equal(file_read_some(fd, back, sizeof(back), 10, &got, "file", NULL), COFFER_OK);
     assert_int_equal(got, COUNT / 5 * 4);
     for (size_t i = 0, j = 0; i < COUNT; i++)
         if (i % 5 != 0)
@@ -115,15 +114,12 @@ static void test_publish(void **state)
     struct suite *suite = *state;
     struct error error;
 
-    assert_int_equal(
-        file_publish(suite->dir, "file", slice_from_text("first"), NULL), COFFER_OK);
+    assert_int_equal(file_publish(suite->dir, "file", slice_from_text("first"), NULL), COFFER_OK);
     check_loaded(suite, "first");
-    assert_int_equal(
-        file_publish(suite->dir, "file", slice_from_text("second"), NULL), COFFER_OK);
+    assert_int_equal(file_publish(suite->dir, "file", slice_from_text("second"), NULL), COFFER_OK);
     check_loaded(suite, "second");
     fault_arm(FAULT_FILE_PUBLISH, EIO, 1, 1);
-    assert_int_equal(
-        file_publish(suite->dir, "file", slice_from_text("third"), &error), COFFER_IO);
+    assert_int_equal(file_publish(suite->dir, "file", slice_from_text("third"), &error), COFFER_IO);
     assert_int_equal(fault_hits(FAULT_FILE_PUBLISH), 1);
     check_loaded(suite, "second");
     assert_int_equal(

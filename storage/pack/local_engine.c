@@ -156,7 +156,7 @@ static size_t local_packs(
     found = pack_set_list(local_of(base)->packs, after, packs, count);
     for (size_t i = 0; i < found; i++)
         infos[i] = (struct engine_pack){.id = packs[i]->id,
-            .state = names[packs[i]->state],
+            .state = names[atomic_load(&packs[i]->state)], /* gcc takes it plain as an index */
             .bytes = packs[i]->end,
             .dead_bytes = packs[i]->dead_bytes,
             .records = packs[i]->records,

@@ -223,8 +223,7 @@ static void test_payloads_that_are_parsed(void **state)
         struct pack_scan_item item = next(scan);
 
         assert_true(item.payload_good && item.payload != NULL);
-        assert_memory_equal(
-            item.payload, made.bytes + item.offset + RECORD_HEADER_SIZE, sizes[i]);
+        assert_memory_equal(item.payload, made.bytes + item.offset + RECORD_HEADER_SIZE, sizes[i]);
     }
     check_end(scan);
     made_end(&made);
@@ -240,11 +239,11 @@ static void test_past_damage(void **state)
     made_begin(&made);
     for (size_t i = 0; i < 6; i++)
         offsets[i] = add_record(&made, RECORD_CHUNK, i == 2 ? 1500000 : 100, NONCE);
-    made.bytes[offsets[0] + 20] ^= 1;                        /* a header, the first */
-    made.bytes[offsets[1] + RECORD_HEADER_SIZE + 5] ^= 1;    /* a payload */
-    made.bytes[offsets[2]] ^= 1;                             /* a header before much to search */
-    made.bytes[offsets[4] + 90] ^= 1;                        /* a header's checksum */
-    made.bytes[offsets[5] + RECORD_HEADER_SIZE + 101] ^= 1;  /* padding */
+    made.bytes[offsets[0] + 20] ^= 1;                       /* a header, the first */
+    made.bytes[offsets[1] + RECORD_HEADER_SIZE + 5] ^= 1;   /* a payload */
+    made.bytes[offsets[2]] ^= 1;                            /* a header before much to search */
+    made.bytes[offsets[4] + 90] ^= 1;                       /* a header's checksum */
+    made.bytes[offsets[5] + RECORD_HEADER_SIZE + 101] ^= 1; /* padding */
     scan = scan_of(&made, SCAN_PAYLOADS_ALL);
     check_gap(scan, offsets[0], offsets[1]);
     check_record(scan, offsets[1], false);

@@ -11,9 +11,17 @@
 #include "storage/base/invariant.h"
 #include "tests/support/store_fixture.h"
 
-enum { SECTOR = 512, FILES_MAX = 256 };
+enum { SECTOR = 512, FILES_MAX = 256, NEW_CALLS = 4 };
 
-enum call { CALL_MARK, CALL_WRITE, CALL_TRUNCATE, CALL_ALLOCATE, CALL_SYNC, CALL_FOLDER, CALL_UNLINK };
+enum call {
+    CALL_MARK,
+    CALL_WRITE,
+    CALL_TRUNCATE,
+    CALL_ALLOCATE,
+    CALL_SYNC,
+    CALL_FOLDER,
+    CALL_UNLINK
+};
 
 struct event {
     enum call call;
@@ -71,6 +79,14 @@ const struct disk_mark *recorder_mark_at(size_t position)
     return record.events[position].call == CALL_MARK ? &record.events[position].mark : NULL;
 }
 
+bool recorder_new_file_at(size_t position)
+{
+    for (size_t i = position > NEW_CALLS ? position - NEW_CALLS : 0; i < position; i++)
+        if (record.events[i].call == CALL_FOLDER)
+            return true;
+    return false;
+}
+
 /* With the lock. */
 static struct event *add_event(enum call call, unsigned file)
 {
@@ -110,7 +126,8 @@ static bool file_of_path(const char *path, unsigned *file)
     return true;
 }
 
-static void note(int fd, enum call call, uint64_t offset, uint64_t size, const struct iovec *vectors)
+static void note(
+    int fd, enum call call, uint64_t offset, uint64_t size, const struct iovec *vectors)
 {
     char link[64], path[PATH_MAX];
     struct event *event;
@@ -223,8 +240,8 @@ static void apply_torn(struct image *image, const struct event *event, uint64_t 
         return;
     }
     for (uint64_t at = 0; at < event->size;) {
-        uint64_t end = min_u64((event->offset + at) / SECTOR * SECTOR + SECTOR - event->offset,
-            event->size);
+        uint64_t end =
+            min_u64((event->offset + at) / SECTOR * SECTOR + SECTOR - event->offset, event->size);
 
         if (random_below(random, 2) == 0)
             put_bytes(image, event, at, end);
@@ -236,7 +253,7 @@ static void apply_torn(struct image *image, const struct event *event, uint64_t 
 static void apply_pending(struct image *image, const struct event *const *pending, size_t count,
     enum cut_mode mode, uint64_t *random)
 {
-    size_t whole = mode == CUT_KEEP ? count
+    size_t whole = mode == CUT_KEEP                  ? count
                    : mode == CUT_PREFIX && count > 0 ? (size_t)random_below(random, count)
                                                      : 0;
 
@@ -266,8 +283,8 @@ static bool has_name(unsigned file, size_t position, enum cut_mode mode, uint64_
     return mode == CUT_DROP ? durable : random_below(random, 2) == 0;
 }
 
-static void build_file(unsigned file, size_t position, enum cut_mode mode, uint64_t *random,
-    const char *folder)
+static void build_file(
+    unsigned file, size_t position, enum cut_mode mode, uint64_t *random, const char *folder)
 {
     const struct event **pending = calloc(position + 1, sizeof(struct event *));
     struct image image = {NULL, 0, 0};

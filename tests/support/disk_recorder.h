@@ -43,6 +43,8 @@ void recorder_mark(const struct disk_mark *mark);
 size_t recorder_count(void);
 /* The mark at `position`, or NULL: it is a call. */
 const struct disk_mark *recorder_mark_at(size_t position);
+/* Whether a file got its name a few calls before. */
+bool recorder_new_file_at(size_t position);
 /* Make the files in `folder`, which is empty, as a cut before call number `position` may have left
  * them; the same for the same random state. */
 void recorder_build(size_t position, enum cut_mode mode, uint64_t *random, const char *folder);

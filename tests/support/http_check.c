@@ -185,7 +185,7 @@ void check_status_becomes(struct http_client *client, const char *name, uint64_t
     uint64_t now = status_number(client, name);
 
     while (now != value && clock_monotonic_ns() < until) {
-        (void)nanosleep(&pause, NULL);
+        (void)nanosleep(&pause, NULL); /* poll: a number of /v1/status */
         now = status_number(client, name);
     }
     assert_int_equal(now, value);

@@ -209,6 +209,74 @@ bool ledger_delete_many(
     return answered;
 }
 
+/* A ustar header for a file; numbers are octal, the checksum counts itself as spaces. */
+static void write_tar_header(char header[512], const char *name, size_t size)
+{
+    unsigned sum = 0;
+
+    memset(header, 0, 512);
+    (void)snprintf(header, 100, "%s", name);
+    (void)snprintf(header + 100, 8, "%07o", 0644u);
+    (void)snprintf(header + 108, 8, "%07o", 0u);
+    (void)snprintf(header + 116, 8, "%07o", 0u);
+    (void)snprintf(header + 124, 12, "%011zo", size);
+    (void)snprintf(header + 136, 12, "%011o", 0u);
+    memcpy(header + 148, "        0", 9);
+    memcpy(header + 257, "ustar\00000", 8);
+    for (size_t i = 0; i < 512; i++)
+        sum += (unsigned char)header[i];
+    (void)snprintf(header + 148, 8, "%06o", sum);
+}
+
+/* The caller frees it. */
+static char *make_tar(const struct ledger_slot *slots, size_t count, size_t *size)
+{
+    char *tar, *at;
+
+    *size = 1024;
+    for (size_t i = 0; i < count; i++)
+        *size += 512 + (slots[i].size + 511) / 512 * 512;
+    tar = at = calloc(1, *size);
+    invariant(tar != NULL);
+    for (size_t i = 0; i < count; i++) {
+        write_tar_header(at, slots[i].key, slots[i].size);
+        seed_fill(at + 512, slots[i].size, slots[i].seed);
+        at += 512 + (slots[i].size + 511) / 512 * 512;
+    }
+    return tar;
+}
+
+bool ledger_insert(
+    struct ledger *ledger, struct http_client *client, struct ledger_slot *slots, size_t count)
+{
+    struct http_answer answer;
+    size_t size;
+    char *tar = make_tar(slots, count, &size);
+    bool answered;
+
+    for (size_t i = 0; i < count; i++)
+        begin(ledger, &slots[i], "insert");
+    http_send(client,
+        &(struct http_request){
+            .method = "POST", .path = "/v1/chunks/insert", .body = tar, .size = size},
+        &answer);
+    answered = answer.status != 0 && answer.error[0] == '\0';
+    for (size_t i = 0; answered && i < count; i++) {
+        char line[2 * DIGEST_HEX_SIZE + 80];
+
+        end(ledger, &slots[i], "insert", answer.status, NULL);
+        (void)snprintf(line, sizeof(line), "{\"name\":\"%s\",\"key\":\"%s\",\"size\":%zu,",
+            slots[i].key, slots[i].key, slots[i].size);
+        if (answer.status == 200 && strstr(answer.body, line) != NULL)
+            slots[i].live = slots[i].durable = KNOWN_PRESENT;
+        else if (answer.status != 200 || strstr(answer.body, "\"status\":503") == NULL)
+            unexpected(ledger, "insert", &slots[i], &answer);
+    }
+    http_answer_release(&answer);
+    free(tar);
+    return answered;
+}
+
 /* Whether an answer has exactly the slot's content. */
 static bool is_whole(const struct ledger_slot *slot, struct http_answer *answer)
 {

@@ -56,6 +56,9 @@ bool ledger_delete(struct ledger *ledger, struct http_client *client, struct led
 bool ledger_delete_many(
     struct ledger *ledger, struct http_client *client, struct ledger_slot *slots, size_t count);
 bool ledger_get(struct ledger *ledger, struct http_client *client, struct ledger_slot *slot);
+/* One tar with all of them. */
+bool ledger_insert(
+    struct ledger *ledger, struct http_client *client, struct ledger_slot *slots, size_t count);
 /* Wait for the tickets of all of them. */
 bool ledger_sync(
     struct ledger *ledger, struct http_client *client, struct ledger_slot *slots, size_t count);

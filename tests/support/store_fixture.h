@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "storage/store.h"
+#include "tests/support/file_tree.h"
 
 enum { FIXTURE_PATH_SIZE = 400, FIXTURE_SEGMENT = 64 * 1024 };
 
@@ -40,16 +41,6 @@ void fixture_release(struct store_fixture *fixture); /* closes, removes the fold
 const char *fixture_path(const struct store_fixture *fixture, const char *name);
 const char *fixture_data_path(const struct store_fixture *fixture, const char *name);
 void fixture_remove_index(struct store_fixture *fixture); /* of a closed store */
-
-/* ---- folders and files ---- */
-
-void tree_remove(const char *path);
-void tree_copy(const char *from, const char *to); /* `to` is made; sparse files stay sparse */
-/* The names in a folder that end with `suffix`, sorted; count of them. Names are 64 bytes each. */
-size_t folder_list(const char *path, const char *suffix, char names[][64], size_t max);
-uint8_t *file_bytes(const char *path, size_t *size); /* freed by the caller */
-void file_put_bytes(const char *path, const void *data, size_t size);
-void file_flip(const char *path, uint64_t offset, uint8_t mask);
 
 /* ---- content ---- */
 
