@@ -45,7 +45,7 @@ struct engine_op {
     struct upload_id upload;   /* SEGMENT, MANIFEST */
     uint64_t segment;          /* SEGMENT: from 0 */
     uint64_t segment_size;     /* SEGMENT, MANIFEST: of all segments but the last */
-    const struct digest *keys; /* DELETE */
+    const struct digest *keys; /* DELETE; distinct */
     size_t key_count;
     /* Out: */
     uint64_t stored_size; /* PUT, SEGMENT: bytes as stored; MANIFEST: in, the sum of its segments */

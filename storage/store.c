@@ -16,6 +16,7 @@ enum {
     COLD_DEPTH = 128,
     COLD_THREADS = 4,
     LANES_DEFAULT_MAX = 4,
+    READ_MEMORY_SHARE = 4, /* the part of memory_limit that content may be copied into */
 };
 #define SPACE_LOOK_EVERY ((uint64_t)1 << 20)
 
@@ -140,6 +141,7 @@ static enum coffer_status release(struct store *store, struct error *err)
         status = store->engine->ops->close(store->engine, err);
     pending_destroy(store->pending);
     budget_release_all(&store->budget);
+    budget_release_all(&store->read_budget);
     folder_close(store->lock_fd);
     free(store);
     if (!durable)
@@ -162,6 +164,7 @@ enum coffer_status store_open(
     store->lock_fd = -1;
     store->pending = pending_create();
     budget_init(&store->budget, options->memory_limit);
+    budget_init(&store->read_budget, options->memory_limit / READ_MEMORY_SHARE);
     random_bytes(boot, sizeof(boot));
     hex_encode(boot, sizeof(boot), store->boot);
     status = open_parts(store, err);

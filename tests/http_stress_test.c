@@ -158,9 +158,11 @@ static bool read_part(struct http_client *client, uint64_t dice)
 /* Clients that behave badly. False: nobody listens any more. */
 static bool misbehave(uint64_t dice)
 {
-    static const char *const texts[] = {"nonsense\r\n\r\n", "GET /v1/chunks HTTP/1.1\r\nHost: loc",
+    static const char half[] = /* of a body */
         "PUT /v1/chunks/2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824 HTTP/1.1"
-        "\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello",
+        "\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello";
+    static const char *const texts[] = {"nonsense\r\n\r\n", "GET /v1/chunks HTTP/1.1\r\nHost: loc",
+        half,
         "POST /v1/chunks/insert HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nhello",
         "GET /v1/chunks HTTP/1.1\r\nHost: localhost\r\nAccept: application/x-ndjson\r\n\r\n"};
     int fd = raw_connect(server.address);

@@ -187,10 +187,45 @@ static void test_forms(void **state)
 
     assert_int_equal(form_of(suite, 2), READER_MEMORY);  /* small */
     assert_int_equal(form_of(suite, 3), READER_MEMORY);  /* small and compressed */
-    assert_int_equal(form_of(suite, 5), READER_FILE);    /* large and raw: for sendfile */
+    assert_int_equal(form_of(suite, 5), READER_MEMORY);  /* larger and raw: copied */
     assert_int_equal(form_of(suite, 8), READER_STREAM);  /* large and compressed */
     assert_int_equal(form_of(suite, 10), READER_STREAM); /* segmented */
     assert_int_equal(form_of(suite, 11), READER_MEMORY); /* buffered */
+}
+
+/* When the memory for copies is used up, the next reader gets a part of the file, for sendfile,
+ * with the same bytes; and when it is given back, copies again. */
+static void test_copies_are_bounded(void **state)
+{
+    enum { READERS_MAX = 1000 };
+    struct suite *suite = *state;
+    struct reader *readers[READERS_MAX];
+    struct reader_content first = {.form = READER_STREAM}, content = {.form = READER_MEMORY};
+    struct gate gate;
+    uint8_t *bytes;
+    size_t count = 0;
+
+    gate_init(&gate);
+    while (content.form == READER_MEMORY && count < READERS_MAX) {
+        assert_int_equal(reader_open(suite->fixture.store, &suite->keys[5], gate_waker(&gate),
+                             &readers[count], NULL),
+            COFFER_OK);
+        while (reader_content(readers[count], &content, NULL) == COFFER_AGAIN)
+            gate_wait(&gate);
+        if (count++ == 0)
+            first = content;
+    }
+    assert_int_equal(first.form, READER_MEMORY);
+    assert_int_equal(content.form, READER_FILE);
+    bytes = malloc(content.size);
+    invariant(bytes != NULL);
+    assert_int_equal(pread(content.fd, bytes, content.size, (off_t)content.offset), content.size);
+    assert_memory_equal(bytes, first.data, content.size);
+    free(bytes);
+    while (count > 0)
+        reader_close(readers[--count]);
+    gate_release(&gate);
+    assert_int_equal(form_of(suite, 5), READER_MEMORY);
 }
 
 static void test_encoded(void **state)
@@ -388,6 +423,7 @@ int main(void)
         BOTH(test_whole),
         BOTH(test_ranges),
         cmocka_unit_test_setup_teardown(test_forms, set_up_local, tear_down),
+        cmocka_unit_test_setup_teardown(test_copies_are_bounded, set_up_local, tear_down),
         BOTH(test_encoded),
         BOTH(test_missing),
         BOTH(test_deleted_while_it_is_read),

@@ -48,8 +48,8 @@ void lock_take(struct lock *lock)
 
 void lock_drop(struct lock *lock)
 {
+    note_dropped(lock); /* first: whoever takes it next may free what it is a part of */
     pthread_mutex_unlock(&lock->mutex);
-    note_dropped(lock);
 }
 
 void condition_init(pthread_cond_t *condition)

@@ -49,6 +49,18 @@ bool budget_has_room(struct budget *budget, uint64_t bytes)
     return room;
 }
 
+bool budget_try(struct budget *budget, uint64_t bytes)
+{
+    bool room;
+
+    lock_take(&budget->lock);
+    room = budget->first == NULL && budget->used + bytes <= budget->limit;
+    if (room)
+        budget->used += bytes;
+    lock_drop(&budget->lock);
+    return room;
+}
+
 bool budget_granted(struct budget *budget, const struct budget_request *request)
 {
     bool granted;

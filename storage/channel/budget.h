@@ -37,5 +37,7 @@ bool budget_has_room(struct budget *budget, uint64_t bytes);
 bool budget_granted(struct budget *budget, const struct budget_request *request);
 /* The request waits no more; true if it had been granted meanwhile (its bytes are still taken). */
 bool budget_cancel(struct budget *budget, struct budget_request *request);
+/* Take them if that is possible now; never waits. */
+bool budget_try(struct budget *budget, uint64_t bytes);
 void budget_give(struct budget *budget, uint64_t bytes);
 uint64_t budget_used(struct budget *budget);

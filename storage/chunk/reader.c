@@ -206,6 +206,16 @@ enum coffer_status reader_content(
         content->data = (const uint8_t *)whole + reader->offset;
         return COFFER_OK;
     }
+    if (reader->size > 0) {
+        status =
+            record_copy(reader->record, reader->encoded, reader->offset, reader->size, &whole, err);
+        if (status != COFFER_OK)
+            return status;
+    }
+    if (whole != NULL) {
+        content->data = whole;
+        return COFFER_OK;
+    }
     status = record_file(reader->record, reader->encoded, reader->offset, reader->size,
         &content->fd, &content->offset, err);
     if (status == COFFER_OK)

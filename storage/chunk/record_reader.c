@@ -25,7 +25,8 @@ struct record_reader {
     /* Verifying a large payload. */
     struct checksum sum;
     uint64_t summed;
-    uint64_t warmed; /* bytes of the file that were seen in the page cache */
+    uint64_t charged; /* bytes, to the budget of copies */
+    uint64_t warmed;  /* bytes of the file that were seen in the page cache */
     /* Decoding. */
     void *raw; /* the whole content of a small record, or one frame */
     struct frame_table table;
@@ -35,6 +36,7 @@ struct record_reader {
     bool summing;     /* `sum` is in use */
     bool verified;    /* the payload has its checksum */
     bool raw_valid;   /* `raw` is the whole content */
+    bool in_file;     /* there was no memory for a copy */
     bool table_valid; /* `table` is to be released */
 };
 
@@ -73,6 +75,8 @@ void record_close(struct record_reader *reader)
         frame_table_release(&reader->table);
     if (!reader->borrowed)
         reader->store->engine->ops->unpin(reader->store->engine, &reader->source);
+    if (reader->charged > 0)
+        budget_give(&reader->store->read_budget, reader->charged);
     free(reader->piece);
     free(reader->raw);
     free(reader);
@@ -267,6 +271,28 @@ enum coffer_status record_whole(
     }
     status = decode_whole(reader, err);
     *data = reader->raw;
+    return status;
+}
+
+enum coffer_status record_copy(struct record_reader *reader, bool stored, uint64_t offset,
+    uint64_t size, const void **data, struct error *err)
+{
+    enum coffer_status status = record_verify(reader, err);
+
+    *data = NULL;
+    if (status != COFFER_OK || size > RECORD_COPY_MAX || reader->in_file ||
+        reader->source.memory != NULL || (!stored && reader->row.codec != CODEC_NONE))
+        return status;
+    if (reader->charged == 0) {
+        /* Decided once: the next call may come in the middle of record_file(). */
+        reader->in_file = !budget_try(&reader->store->read_budget, size);
+        if (reader->in_file)
+            return COFFER_OK;
+        reader->charged = size;
+    }
+    status = load(reader, offset, (size_t)size, err);
+    if (status == COFFER_OK)
+        *data = reader->piece;
     return status;
 }
 

@@ -21,7 +21,8 @@ struct store {
     struct engine *engine;
     struct lane_set *lanes;
     struct pending_table *pending;
-    struct budget budget;
+    struct budget budget;      /* bodies on their way in */
+    struct budget read_budget; /* content that is copied to be sent; never waited for */
     struct cold_reader *cold;
     int lock_fd; /* -1: none */
     /* What is refused before a byte is written: a look at the engine's status takes locks, so it is

@@ -90,6 +90,34 @@ static void unexpected(struct ledger *ledger, const char *operation, const struc
         ledger, "%s of %s answered %d: %.300s", operation, slot->key, answer->status, answer->body);
 }
 
+/* What the answer to a write says about its slot, which was `live` before. */
+static void take_put_answer(struct ledger *ledger, struct ledger_slot *slot, bool buffered,
+    enum ledger_known live, struct http_answer *answer)
+{
+    const char *state = http_header(answer, "Coffer-State");
+    bool durable = state != NULL && strcmp(state, "durable") == 0;
+    int status = answer->status;
+
+    end(ledger, slot, "put", status, state);
+    if (status == 200 || status == 201) {
+        if (!durable)
+            violation(ledger, "put of %s: %d and not durable", slot->key, status);
+        slot->live = slot->durable = KNOWN_PRESENT;
+        slot->ticket[0] = '\0';
+    } else if (status == 202 && buffered) {
+        const char *ticket = http_header(answer, "Coffer-Ticket");
+
+        if (ticket == NULL)
+            violation(ledger, "put of %s: 202 without a ticket", slot->key);
+        (void)snprintf(slot->ticket, sizeof(slot->ticket), "%s", ticket == NULL ? "" : ticket);
+        slot->live = KNOWN_PRESENT;
+    } else {
+        unexpected(ledger, "put", slot, answer);
+    }
+    if ((status == 201 && live == KNOWN_PRESENT) || (status == 200 && live == KNOWN_ABSENT))
+        violation(ledger, "put of %s: %d says the opposite of what was there", slot->key, status);
+}
+
 bool ledger_put(
     struct ledger *ledger, struct http_client *client, struct ledger_slot *slot, bool buffered)
 {
@@ -97,7 +125,6 @@ bool ledger_put(
     char key[DIGEST_HEX_SIZE + 1];
     char *content = seed_content(slot->size, slot->seed, key);
     struct http_answer answer;
-    const char *state;
     bool answered;
 
     begin(ledger, slot, buffered ? "put-buffered" : "put");
@@ -109,29 +136,8 @@ bool ledger_put(
             .size = slot->size},
         &answer);
     answered = answer.status != 0 && answer.error[0] == '\0';
-    if (answered) {
-        state = http_header(&answer, "Coffer-State");
-        end(ledger, slot, "put", answer.status, state);
-        if (answer.status == 200 || answer.status == 201) {
-            if (state == NULL || strcmp(state, "durable") != 0)
-                violation(ledger, "put of %s: %d and not durable", slot->key, answer.status);
-            slot->live = slot->durable = KNOWN_PRESENT;
-            slot->ticket[0] = '\0';
-        } else if (answer.status == 202 && buffered) {
-            const char *ticket = http_header(&answer, "Coffer-Ticket");
-
-            slot->live = KNOWN_PRESENT;
-            (void)snprintf(slot->ticket, sizeof(slot->ticket), "%s", ticket == NULL ? "" : ticket);
-            if (ticket == NULL)
-                violation(ledger, "put of %s: 202 without a ticket", slot->key);
-        } else {
-            unexpected(ledger, "put", slot, &answer);
-        }
-        if (answer.status == 201 && live == KNOWN_PRESENT)
-            violation(ledger, "put of %s: 201 although it was there", slot->key);
-        if (answer.status == 200 && live == KNOWN_ABSENT)
-            violation(ledger, "put of %s: 200 although it was not there", slot->key);
-    }
+    if (answered)
+        take_put_answer(ledger, slot, buffered, live, &answer);
     http_answer_release(&answer);
     free(content);
     return answered;
