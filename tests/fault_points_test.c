@@ -223,6 +223,7 @@ static void test_failed_sync_is_never_repeated(void **state)
 static void test_sync_fails_twice(void **state)
 {
     static const char *const there[] = {"before", "after", NULL};
+    static const char *const gone[] = {"lost", "accepted", NULL};
     struct store_fixture *fixture = *state;
     struct ticket ticket;
     struct digest key;
@@ -249,7 +250,7 @@ static void test_sync_fails_twice(void **state)
     put_text(fixture, "after");
     assert_int_equal(store_sync(fixture->store, NULL, 0, NULL, NULL), COFFER_OK);
     assert_int_equal(status_of(fixture).memory_used, 0);
-    check_texts_after_restarts(fixture, there, NONE);
+    check_texts_after_restarts(fixture, there, gone);
 }
 
 static void test_close_tells_of_what_is_lost(void **state)
@@ -532,9 +533,8 @@ static void test_sync_fails_in_recovery(void **state)
 
     put_text(fixture, "hello");
     fixture_crash(fixture);
-    fault_arm(FAULT_PACK_SYNC, EIO, 1, 1);
+    fail_syncs(1); /* what a killed process left may only be in memory */
     assert_int_equal(fixture_try_open(fixture, &error), COFFER_IO);
-    assert_int_equal(fault_hits(FAULT_PACK_SYNC), 1);
     fixture_open(fixture);
     check_text(fixture, "hello");
 }

@@ -443,6 +443,35 @@ static void test_pack_missing(void **state)
     }
 }
 
+/* A tombstone that is read late (its pack was away for a while) is older than what is there now. */
+static void test_pack_comes_back(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct digest key = key_of(2);
+    const char *pack;
+
+    put_number(fixture, 2);
+    assert_int_equal(store_delete_one(fixture->store, &key), COFFER_OK);
+    fixture_close(fixture);
+    pack = fixture_data_path(fixture, "packs/0000000001.pack");
+    assert_int_equal(rename(pack, fixture_path(fixture, "away")), 0);
+    fixture_open(fixture);
+    put_number(fixture, 2);
+    fixture_close(fixture);
+    fixture_remove_index(fixture);
+    fixture_open(fixture); /* an index that knows only the second pack */
+    fixture_close(fixture);
+    pack = fixture_data_path(fixture, "packs/0000000001.pack");
+    assert_int_equal(rename(fixture_path(fixture, "away"), pack), 0);
+    fixture_open(fixture);
+    check_number(fixture, 2, true);
+    assert_int_equal(status_of(fixture).chunks, 1);
+    fixture_close(fixture);
+    fixture_remove_index(fixture);
+    fixture_open(fixture);
+    check_number(fixture, 2, true);
+}
+
 static void test_pack_shorter_than_the_index_knows(void **state)
 {
     struct store_fixture *fixture = *state;
@@ -545,6 +574,7 @@ int main(void)
         CASE(test_pack_of_a_newer_format),
         CASE(test_pack_of_another_store),
         CASE(test_pack_missing),
+        CASE(test_pack_comes_back),
         CASE(test_pack_shorter_than_the_index_knows),
         CASE(test_leftovers_of_a_start),
         CASE(test_folder_is_locked),

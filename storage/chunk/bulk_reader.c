@@ -327,13 +327,7 @@ static void fill_item(
         item->data = from->write->body->content;
         return;
     }
-    item->info.size = row->size;
-    item->info.stored_size = row->stored_size;
-    item->info.codec = row->codec;
-    item->info.state = CHUNK_DURABLE;
-    item->info.pack = row->pack;
-    item->info.offset = row->offset;
-    item->info.segmented = row->segmented;
+    chunk_info_of_row(&bulk->keys[from->position], row, &item->info);
 }
 
 enum coffer_status bulk_next(

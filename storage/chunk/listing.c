@@ -60,19 +60,6 @@ struct list {
     bool ended;
 };
 
-static void fill_info(
-    const struct digest *key, const struct engine_row *row, struct chunk_info *info)
-{
-    *info = (struct chunk_info){.key = *key,
-        .size = row->size,
-        .stored_size = row->stored_size,
-        .codec = row->codec,
-        .state = CHUNK_DURABLE,
-        .pack = row->pack,
-        .offset = row->offset,
-        .segmented = row->segmented};
-}
-
 /* Which of the two has the next key: < 0 the index, > 0 the buffers, 0 both. */
 static int next_of(const struct page *page, size_t stored, size_t buffered)
 {
@@ -96,7 +83,7 @@ static void merge(struct list *list, const struct page *page, struct error *err)
             return;
         }
         if (order <= 0)
-            fill_info(key, &page->rows[i], &list->infos[list->found++]);
+            chunk_info_of_row(key, &page->rows[i], &list->infos[list->found++]);
         else if (store_stat(list->store, key, &list->infos[list->found], err) == COFFER_OK)
             list->found++; /* else it was deleted or failed meanwhile */
         list->after = *key;

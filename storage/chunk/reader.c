@@ -27,7 +27,7 @@ struct reader {
     uint64_t segment; /* that `record` is */
 };
 
-static void fill_durable(
+void chunk_info_of_row(
     const struct digest *key, const struct engine_row *row, struct chunk_info *info)
 {
     *info = (struct chunk_info){.key = *key,
@@ -63,7 +63,7 @@ enum coffer_status store_stat(
     }
     status = store->engine->ops->find(store->engine, key, &row, err);
     if (status == COFFER_OK)
-        fill_durable(key, &row, info);
+        chunk_info_of_row(key, &row, info);
     return status;
 }
 
@@ -144,7 +144,7 @@ enum coffer_status reader_open(struct store *store, const struct digest *key, st
             status = store->engine->ops->find(store->engine, key, &reader->row, err);
             found = status == COFFER_OK;
             if (found) {
-                fill_durable(key, &reader->row, &reader->info);
+                chunk_info_of_row(key, &reader->row, &reader->info);
                 status = open_stored(reader, err);
             }
         }

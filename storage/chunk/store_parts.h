@@ -33,6 +33,9 @@ struct store {
 /* COFFER_CAPACITY_EXCEEDED if `bytes` more would be over max_space. */
 MUST_USE enum coffer_status store_check_space(
     struct store *store, uint64_t bytes, struct error *err);
+/* What is known of a durable chunk (chunk/reader.c). */
+void chunk_info_of_row(
+    const struct digest *key, const struct engine_row *row, struct chunk_info *info);
 /* "BOOT:CHANNEL:SEQ" */
 void ticket_format(
     const struct store *store, const char *channel, uint64_t seq, struct ticket *ticket);

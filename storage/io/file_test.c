@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,6 +18,66 @@
 #include "storage/base/fault.h"
 #include "storage/base/invariant.h"
 #include "tests/support/store_fixture.h"
+
+/* ---- calls whose order matters, in place of the C library's ---- */
+
+static char trace[64]; /* w: write, s: sync, r: rename, m: make a folder, f: sync a folder */
+
+static void note(char call, bool good)
+{
+    size_t used = strlen(trace);
+
+    if (good && used + 1 < sizeof(trace))
+        trace[used] = call;
+}
+
+ssize_t pwritev(int fd, const struct iovec *vectors, int count, off_t offset)
+{
+    ssize_t written = syscall(SYS_pwritev, fd, vectors, (long)count, (long)offset, 0L);
+
+    note('w', written > 0);
+    return written;
+}
+
+int fdatasync(int fd)
+{
+    int result = (int)syscall(SYS_fdatasync, fd);
+
+    note('s', result == 0);
+    return result;
+}
+
+int fsync(int fd)
+{
+    int result = (int)syscall(SYS_fsync, fd);
+
+    note('f', result == 0);
+    return result;
+}
+
+int rename(const char *from, const char *to)
+{
+    int result = renameat(AT_FDCWD, from, AT_FDCWD, to);
+
+    note('r', result == 0);
+    return result;
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    int result = mkdirat(AT_FDCWD, path, mode);
+
+    note('m', result == 0);
+    return result;
+}
+
+static void check_trace(const char *wanted)
+{
+    assert_string_equal(trace, wanted);
+    memset(trace, 0, sizeof(trace));
+}
+
+/* ---- fixture ---- */
 
 struct suite {
     char dir[200];
@@ -32,6 +94,7 @@ static int set_up(void **state)
         suite->dir, sizeof(suite->dir), "%.100s/coffer-file-XXXXXX", tmp != NULL ? tmp : "/tmp");
     invariant(mkdtemp(suite->dir) != NULL);
     (void)snprintf(suite->path, sizeof(suite->path), "%s/file", suite->dir);
+    memset(trace, 0, sizeof(trace));
     *state = suite;
     return 0;
 }
@@ -115,6 +178,7 @@ static void test_publish(void **state)
     struct error error;
 
     assert_int_equal(file_publish(suite->dir, "file", slice_from_text("first"), NULL), COFFER_OK);
+    check_trace("wsrf");
     check_loaded(suite, "first");
     assert_int_equal(file_publish(suite->dir, "file", slice_from_text("second"), NULL), COFFER_OK);
     check_loaded(suite, "second");
@@ -137,6 +201,7 @@ static void test_folders(void **state)
 
     (void)snprintf(path, sizeof(path), "%s/a/b//c", suite->dir);
     assert_int_equal(dir_make(path, NULL), COFFER_OK);
+    check_trace("mfmfmf"); /* each name synced in its parent */
     assert_int_equal(dir_make(path, NULL), COFFER_OK);
     assert_true(stat(path, &info) == 0 && S_ISDIR(info.st_mode));
     assert_int_equal(dir_sync(path, NULL), COFFER_OK);
