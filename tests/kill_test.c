@@ -26,7 +26,7 @@ enum {
     KILLS_LONG = 200,
     ROUNDS_OF_A_STORE = 25,
     START_LIMIT_S = 30,   /* a start takes less, also under a sanitizer */
-    FAULT_ANSWERS = 3000, /* a fault point is reached within so many, or by the stop after them */
+    FAULT_ANSWERS = 4000, /* a fault point is reached within so many, or by the stop after them */
 };
 
 static const char *const arguments[] = {"--pack-size", "1MiB", "--segment-size", "64KiB",
@@ -299,7 +299,7 @@ static uint64_t kill_at_sites(uint64_t seed, bool all)
         const char *site;
         unsigned nth_max;
     } sites[] = {{"after_sync", 60}, {"after_index", 60}, {"pack_write", 60}, {"pack_sync", 60},
-        {"index_write", 60}, {"seal", 3}, {"pack_open", 4}, {"pack_allocate", 4}, {"dir_sync", 5},
+        {"index_write", 60}, {"seal", 2}, {"pack_open", 3}, {"pack_allocate", 3}, {"dir_sync", 5},
         {"file_publish", 1}, {"index_flush", 1}};
     uint64_t violations = 0;
 

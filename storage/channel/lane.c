@@ -61,13 +61,19 @@ struct lane_waiter *lane_grant_room(struct lane *lane, struct lane_waiter *ready
     return ready;
 }
 
+/* Nothing is queued, being flushed, or flushed and not told yet. */
+static bool is_empty(const struct lane *lane)
+{
+    return lane->first == NULL && lane->flushing_count == 0 && !lane->settling;
+}
+
 struct lane_waiter *lane_ready_waiters(struct lane *lane)
 {
     struct lane_waiter *ready = lane_grant_room(lane, NULL);
     struct lane_waiter **at = &lane->sync_waiters;
 
     /* An empty lane says more than the last operation: those behind it were dropped. */
-    if (lane->first == NULL && lane->flushing_count == 0)
+    if (is_empty(lane))
         lane->durable_seq = lane->last_seq;
     while (*at != NULL) {
         struct lane_waiter *waiter = *at;
@@ -216,7 +222,7 @@ void lane_hurry(struct lane *lane)
 bool lane_wait_durable(struct lane *lane, uint64_t seq, struct lane_waiter *waiter)
 {
     lock_take(&lane->lock);
-    if (lane->durable_seq >= seq || (lane->first == NULL && lane->flushing_count == 0)) {
+    if (lane->durable_seq >= seq || is_empty(lane)) {
         lock_drop(&lane->lock);
         return true;
     }

@@ -24,6 +24,7 @@ struct lane {
     uint64_t urgent_ns; /* since when */
     bool staffed;       /* a worker serves it, or is on its way */
     bool sleeping;      /* the worker waits for `work` */
+    bool settling;      /* a batch is committed, and its makers are being told */
     uint64_t last_seq, durable_seq;
     struct lane_waiter *room_waiters, **last_room_waiter; /* in order */
     uint64_t granted_bytes;           /* set aside for waiters that were woken */

@@ -89,6 +89,13 @@ static void flush(struct lane *lane, struct engine_op **ops)
             bytes += op->op.size;
         }
     }
+    /* Before anybody is answered, so that who is answered finds the numbers right. */
+    lane->flushing_bytes = lane->flushing_count = 0;
+    lane->flushed_bytes += bytes;
+    lane->flushed_records += count - failed;
+    lane->syncs++;
+    lane->last_sync_ns = clock_wall_ns();
+    lane->settling = true;
     lock_drop(&lane->lock);
     while (batch != NULL) {
         op = batch;
@@ -97,11 +104,7 @@ static void flush(struct lane *lane, struct engine_op **ops)
         op->done(op); /* may free it */
     }
     lock_take(&lane->lock);
-    lane->flushing_bytes = lane->flushing_count = 0;
-    lane->flushed_bytes += bytes;
-    lane->flushed_records += count - failed;
-    lane->syncs++;
-    lane->last_sync_ns = clock_wall_ns();
+    lane->settling = false;
     settle(lane, last_seq);
 }
 
