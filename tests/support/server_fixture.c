@@ -40,7 +40,7 @@ void server_init(struct server *server, const char *const *args)
     pthread_condattr_t attributes;
 
     memset(server, 0, sizeof(*server));
-    invariant(snprintf(server->folder, sizeof(server->folder), "%s/coffer-test-XXXXXX",
+    invariant(snprintf(server->folder, sizeof(server->folder), "%s/coffer-server-XXXXXX",
                   base == NULL ? "/tmp" : base) < (int)sizeof(server->folder));
     invariant(mkdtemp(server->folder) != NULL);
     (void)snprintf(server->data_dir, sizeof(server->data_dir), "%s/data", server->folder);
