@@ -22,7 +22,7 @@
 #include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
-enum { CHUNKS = 10, RECORDS_MAX = 40, DELETED = 3, SEGMENTED = 5 };
+enum { CHUNKS = 10, RECORDS_MAX = 40, DELETED = 3, SEGMENTED = 5, RECORD_SMALL = 65536 };
 
 struct suite {
     struct store_fixture fixture;
@@ -357,6 +357,40 @@ static void test_putting_again_heals(void **state)
     check_all_good(suite);
 }
 
+/* ---- payloads that are not read whole ---- */
+
+static void test_large_payloads(void **state)
+{
+    static const size_t sizes[] = {RECORD_SMALL + 1, 300000, 3 << 20};
+
+    (void)state;
+    quiet();
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        uint64_t first = PACK_HEADER_SIZE + RECORD_HEADER_SIZE;
+        const uint64_t places[] = {first, first + sizes[i] / 2, first + sizes[i] - 1};
+        uint8_t *data = content_make(sizes[i], i + 1, CONTENT_RANDOM), *got;
+        struct store_fixture fixture;
+        struct digest key;
+        size_t size;
+
+        fixture_init(&fixture, ENGINE_LOCAL);
+        fixture.options.segment_size = 4 << 20;
+        fixture_open(&fixture);
+        key = store_put_good(fixture.store, data, sizes[i]);
+        for (size_t place = 0; place < ARRAY_COUNT(places); place++) {
+            const char *pack = fixture_data_path(&fixture, "packs/0000000001.pack");
+
+            file_flip(pack, places[place], 0x10);
+            assert_int_equal(
+                store_get(fixture.store, &key, &got, &size, NULL), COFFER_DATA_CORRUPT);
+            file_flip(pack, places[place], 0x10);
+        }
+        check_content(fixture.store, &key, data, sizes[i]);
+        fixture_release(&fixture);
+        free(data);
+    }
+}
+
 /* ---- the other files ---- */
 
 static void test_every_byte_of_the_marker(void **state)
@@ -456,6 +490,7 @@ int main(void)
         {"bytes, no index, sealed pack", test_bytes_without_an_index, set_up_sealed, tear_down,
             NULL},
         cmocka_unit_test_setup_teardown(test_putting_again_heals, set_up_open, tear_down),
+        cmocka_unit_test(test_large_payloads),
         cmocka_unit_test_setup_teardown(test_every_byte_of_the_marker, set_up_open, tear_down),
         cmocka_unit_test_setup_teardown(test_bytes_of_the_index, set_up_open, tear_down),
     };

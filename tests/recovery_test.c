@@ -304,6 +304,7 @@ static void test_torn_tail(void **state)
         "and the third, with which the file ends"};
     struct store_fixture *fixture = *state;
     struct tail tail;
+    struct stat info;
     struct pack_info pack;
     uint64_t step = test_long() ? 1 : 29;
 
@@ -331,6 +332,8 @@ static void test_torn_tail(void **state)
             spoil_tail(&tail, at, (enum tear)tear);
             fixture_open(fixture);
             check_torn(fixture, texts, ARRAY_COUNT(texts));
+            assert_int_equal(store_packs(fixture->store, 0, &pack, 1), 1);
+            assert_true(stat(tail.pack, &info) == 0 && (uint64_t)info.st_size == pack.bytes);
             put_number(fixture, 8); /* and on it goes */
             fixture_close(fixture);
             fixture_remove_index(fixture);

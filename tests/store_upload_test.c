@@ -4,6 +4,7 @@
  * every way in which an upload can go wrong, after which nothing of it is left, in the store or in
  * the memory budget.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +13,9 @@
 
 #include <cmocka.h>
 
+#include "storage/base/fault.h"
 #include "storage/base/invariant.h"
+#include "storage/base/log.h"
 #include "storage/store.h"
 #include "tests/support/store_fixture.h"
 
@@ -273,6 +276,26 @@ static void test_segments_do_not_wait_for_the_flush_timer(void **state)
 }
 
 /* What waits in the buffer is charged, and takes, what it has, not what might have come. */
+/* Whoever wants it durable must not rely on a copy that is only in a buffer: that may be lost. */
+static void test_duplicate_of_a_write_that_fails(void **state)
+{
+    struct store_fixture *fixture = *state;
+    struct digest key;
+
+    log_configure(LOG_ERROR + 1, false); /* the failures are wanted */
+    fixture_close(fixture);
+    fixture->options.flush_interval_ns = (uint64_t)3600 * 1000000000;
+    fixture_open(fixture);
+    (void)store_put_buffered(fixture->store, "slow", "twice", 5, NULL);
+    fault_arm(FAULT_PACK_SYNC, EIO, 1, 2); /* both tries of the first copy */
+    key = store_put_good(fixture->store, "twice", 5);
+    assert_int_equal(fault_hits(FAULT_PACK_SYNC), 2);
+    fault_disarm_all();
+    fixture_crash(fixture);
+    fixture_open(fixture);
+    check_content(fixture->store, &key, "twice", 5);
+}
+
 static void test_memory_of_unknown_lengths(void **state)
 {
     static const size_t sizes[] = {10, 60000, 70000, 200000};
@@ -376,6 +399,8 @@ int main(void)
         BOTH(test_bad_names),
         BOTH(test_abandoned),
         BOTH(test_segments_do_not_wait_for_the_flush_timer),
+        {"duplicate of a write that fails", test_duplicate_of_a_write_that_fails, set_up_local,
+            tear_down, NULL},
         BOTH(test_memory_of_unknown_lengths),
         BOTH(test_max_space),
         BOTH(test_bad_options),

@@ -48,8 +48,9 @@ export COFFER_SOURCE=$tree COFFERD=$tree/build/bin/cofferd
 mkdir "$tree"
 tar -C "$root" -c --exclude=./build --exclude=./coffer-data --exclude=./.git . | tar -C "$tree" -x
 
-read -ra tests < <(for name in "${mutants[@]}"; do field Tests "$here/$name.patch"; done |
-    tr ' ' '\n' | sort -u | tr '\n' ' ') || true
+mapfile -t tests < <(for name in "${mutants[@]}"; do
+    field Tests "$here/$name.patch" | tr ' ' '\n'
+done | sort -u)
 targets=("${tests[@]/%/_test}")
 if printf '%s\n' "${tests[@]}" | grep -qxE 'kill|http_.*|start'; then
     targets+=(cofferd)
