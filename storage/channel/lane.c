@@ -253,7 +253,7 @@ size_t lane_failures(struct lane *lane, uint64_t first, uint64_t last, bool once
     for (size_t i = 0; i < lane->failure_count && found < count; i++) {
         struct lane_failure *failure = &lane->failures[i];
 
-        if (failure->seq < first || failure->seq > last || (once && failure->told))
+        if (failure->seq < first || failure->first_seq > last || (once && failure->told))
             continue;
         failures[found++] = *failure;
         failure->told = true;

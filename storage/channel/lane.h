@@ -62,6 +62,9 @@ struct lane_waiter { /* waits for room, or for a sequence number to be durable *
 
 struct lane_failure { /* an operation that could not be made durable */
     uint64_t seq;
+    /* Usually seq. When there are more failures than a lane keeps, its last entry stands for all
+     * from here to seq: rather one too many is told than one too few. */
+    uint64_t first_seq;
     struct digest key;
     bool told; /* to somebody */
 };

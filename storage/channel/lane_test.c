@@ -15,6 +15,7 @@
 
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
+#include "storage/channel/lane_parts.h"
 
 enum { OPS_MAX = 64, LANES = 8 };
 
@@ -412,6 +413,29 @@ static void test_failures(void **state)
     assert_false(close_set(suite)); /* nobody has */
 }
 
+/* Goal: a failure is told however many there were before. Method: more of them than a lane keeps.
+ */
+static void test_many_failures(void **state)
+{
+    enum { MANY = FAILURES_MAX + 10 };
+    struct suite *suite = *state;
+    struct lane_failure failure;
+    uint64_t first = 0, last = 0;
+
+    suite->fake.status = COFFER_IO;
+    for (int i = 0; i < MANY; i++) {
+        push(suite, 0, true);
+        last = suite->ops[0].lane_op.seq;
+        first = first == 0 ? last : first;
+        gate_wait(&suite->ops[0].done);
+    }
+    wait_durable(suite, last);
+    assert_int_equal(lane_failures(suite->lane, first, first, false, &failure, 1), 1);
+    for (uint64_t seq = last - 20; seq <= last; seq++)
+        assert_int_equal(lane_failures(suite->lane, seq, seq, false, &failure, 1), 1);
+    assert_int_equal(lane_failures(suite->lane, last + 1, last + 9, false, &failure, 1), 0);
+}
+
 static void test_names(void **state)
 {
     struct suite *suite = *state;
@@ -482,6 +506,7 @@ int main(void)
         CASE(test_dropped_under_a_waiter),
         CASE(test_numbers_that_never_were),
         CASE(test_failures),
+        CASE(test_many_failures),
         CASE(test_names),
         CASE(test_threads_are_found),
     };

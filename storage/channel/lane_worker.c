@@ -39,14 +39,19 @@ static struct lane_op *take_batch(struct lane *lane)
 
 static void note_failure(struct lane *lane, const struct lane_op *op)
 {
-    struct lane_failure failure = {.seq = op->seq, .key = op->op.key, .told = op->awaited};
+    struct lane_failure failure = {
+        .seq = op->seq, .first_seq = op->seq, .key = op->op.key, .told = op->awaited};
 
     if (lane->failures == NULL) {
         lane->failures = calloc(FAILURES_MAX, sizeof(struct lane_failure));
         invariant(lane->failures != NULL);
     }
-    if (lane->failure_count < FAILURES_MAX)
+    if (lane->failure_count < FAILURES_MAX) {
         lane->failures[lane->failure_count++] = failure;
+    } else if (!op->awaited) {
+        failure.first_seq = lane->failures[FAILURES_MAX - 1].first_seq;
+        lane->failures[FAILURES_MAX - 1] = failure;
+    }
 }
 
 /* Everything up to `seq` is settled: tell those who wait. Called and returns with the lock. */
