@@ -11,6 +11,7 @@
 #include "api/body_check.h"
 #include "api/bulk.h"
 #include "api/insert_job.h"
+#include "api/write_headers.h"
 #include "storage/base/invariant.h"
 
 extern const struct resource chunks_insert_resource;
@@ -37,25 +38,6 @@ static void run_insert(struct bulk_task *task)
 
     insert_job_run(insert->job);
     insert_unref(insert, 1);
-}
-
-static enum coffer_status read_durability(
-    struct exchange *exchange, enum durability *durability, struct error *err)
-{
-    struct slice value = exchange_header(exchange, HEADER_DURABILITY);
-
-    *durability = exchange->service->durability;
-    if (value.data == NULL)
-        return COFFER_OK;
-    if (slice_equal(value, slice_of("synced", 6)))
-        *durability = DURABILITY_SYNCED;
-    else if (slice_equal(value, slice_of("buffered", 8)))
-        *durability = DURABILITY_BUFFERED;
-    else
-        return error_set(err, COFFER_BAD_REQUEST,
-            "Coffer-Durability is synced or buffered, not \"%.*s\"",
-            (int)(value.size < 60 ? value.size : 60), (const char *)value.data);
-    return COFFER_OK;
 }
 
 static void wake_nobody(void *context)
@@ -96,7 +78,7 @@ static enum coffer_status insert_start(struct exchange *exchange, struct error *
             err, COFFER_BAD_NAME, "Coffer-Channel has 1 to %d characters", CHANNEL_NAME_SIZE - 1);
     status = body_check_start(&insert->check, exchange, BODY_FORM_TAR, BODY_FORM_TAR, &form, err);
     if (status == COFFER_OK)
-        status = read_durability(exchange, &durability, err);
+        status = durability_header(exchange, &durability, err);
     if (status == COFFER_OK)
         status = try_channel(exchange, channel, durability, err);
     if (status == COFFER_OK)

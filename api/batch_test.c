@@ -3,7 +3,6 @@
  * each request is driven over a store in memory, without a socket, its body in pieces of several
  * sizes; archives are made and read by tar_out and tar_in.
  */
-#include <jansson.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -129,49 +128,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static json_t *parse(const char *text, size_t size)
-{
-    json_error_t error;
-    json_t *parsed =
-        json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
-
-    if (parsed == NULL)
-        fail_msg("%s in %.*s", error.text, (int)size, text);
-    return parsed;
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
-}
-
-static json_int_t number_of(const json_t *object, const char *name)
-{
-    assert_true(json_is_integer(json_object_get(object, name)));
-    return json_integer_value(json_object_get(object, name));
-}
-
-/* Run it and give the status; the body, if it is wanted, as JSON. */
-static int ask(struct fixture *fixture, struct driver_request request, json_t **body)
-{
-    struct driven driven;
-    int status;
-
-    driver_run(&driven, &fixture->service, &request);
-    status = driven.status;
-    assert_int_equal(driven.body_status, COFFER_OK);
-    if (body != NULL)
-        *body = parse(driven.body, driven.body_size);
-    driver_release(&driven);
-    return status;
-}
-
-static struct driver_request post(const char *target, const char *body)
-{
-    return (struct driver_request){
-        .method = "POST", .target = target, .body = body, .body_size = strlen(body)};
-}
-
 static struct driver_request insert_request(const struct fixture *fixture, size_t piece)
 {
     return (struct driver_request){.method = "POST",
@@ -183,19 +139,7 @@ static struct driver_request insert_request(const struct fixture *fixture, size_
 
 static void insert_all(struct fixture *fixture)
 {
-    assert_int_equal(ask(fixture, insert_request(fixture, 0), NULL), 200);
-}
-
-/* An error has its status and code. */
-static void assert_problem(
-    struct fixture *fixture, struct driver_request request, int status, const char *code)
-{
-    json_t *body = NULL;
-
-    assert_int_equal(ask(fixture, request, &body), status);
-    assert_string_equal(text_of(body, "code"), code);
-    assert_int_equal(number_of(body, "status"), status);
-    json_decref(body);
+    assert_int_equal(driver_ask(&fixture->service, insert_request(fixture, 0), NULL), 200);
 }
 
 /* ---- insert ---- */
@@ -210,11 +154,11 @@ static void check_lines(struct fixture *fixture, const struct driven *driven, bo
         json_t *line;
 
         assert_non_null(end);
-        line = parse(at, (size_t)(end - at));
+        line = driver_parse(at, (size_t)(end - at));
         (void)snprintf(name, sizeof(name), "dir/file \"%d\"", i);
-        assert_string_equal(text_of(line, "name"), name);
-        assert_string_equal(text_of(line, "key"), fixture->keys[i]);
-        assert_int_equal(number_of(line, "size"), file_size(i));
+        assert_string_equal(json_text_of(line, "name"), name);
+        assert_string_equal(json_text_of(line, "key"), fixture->keys[i]);
+        assert_int_equal(json_number_of(line, "size"), file_size(i));
         assert_int_equal(json_is_true(json_object_get(line, "created")), created);
         json_decref(line);
         at = end + 1;
@@ -253,14 +197,14 @@ static void test_insert_buffered(void **state)
     request.headers[1] = "Coffer-Channel: lane-1";
     driver_run(&driven, &fixture->service, &request);
     assert_int_equal(driven.status, 200);
-    line = parse(driven.body, driven.body_size);
-    assert_non_null(strstr(text_of(line, "ticket"), ":lane-1:"));
-    assert_non_null(text_of(line, "state"));
-    (void)snprintf(body, sizeof(body), "{\"tickets\":[\"%s\"]}", text_of(line, "ticket"));
+    line = driver_parse(driven.body, driven.body_size);
+    assert_non_null(strstr(json_text_of(line, "ticket"), ":lane-1:"));
+    assert_non_null(json_text_of(line, "state"));
+    (void)snprintf(body, sizeof(body), "{\"tickets\":[\"%s\"]}", json_text_of(line, "ticket"));
     json_decref(line);
     driver_release(&driven);
-    assert_int_equal(ask(fixture, post("/v1/sync", body), &answer), 200);
-    assert_string_equal(text_of(answer, "state"), "durable");
+    assert_int_equal(driver_ask(&fixture->service, driver_post("/v1/sync", body), &answer), 200);
+    assert_string_equal(json_text_of(answer, "state"), "durable");
     json_decref(answer);
 }
 
@@ -282,16 +226,17 @@ static void test_insert_broken(void **state)
         driven.body[driven.body_size - 1] = '\0';
         last = strrchr(driven.body, '\n');
         last = last == NULL ? driven.body : last + 1;
-        line = parse(last, strlen(last));
+        line = driver_parse(last, strlen(last));
         if (cut % 512 != 0) {
             assert_null(json_object_get(line, "name"));
-            assert_string_equal(text_of(line, "code"), "bad_request");
-            assert_non_null(text_of(line, "detail"));
+            assert_string_equal(json_text_of(line, "code"), "bad_request");
+            assert_non_null(json_text_of(line, "detail"));
         }
         json_decref(line);
         driver_release(&driven);
     }
-    assert_problem(fixture, post("/v1/chunks/insert", "this is no archive"), 400, "bad_request");
+    driver_refused(&fixture->service, driver_post("/v1/chunks/insert", "this is no archive"), 400,
+        "bad_request");
 }
 
 static void test_insert_refused(void **state)
@@ -316,7 +261,7 @@ static void test_insert_refused(void **state)
         struct driver_request request = insert_request(fixture, 0);
 
         request.headers[0] = cases[i].header;
-        assert_problem(fixture, request, cases[i].status, cases[i].code);
+        driver_refused(&fixture->service, request, cases[i].status, cases[i].code);
     }
 }
 
@@ -350,7 +295,7 @@ static void *insert_main(void *argument)
 
     request.body = inserting->archive.data;
     request.body_size = inserting->archive.used;
-    inserting->status = ask(inserting->fixture, request, NULL);
+    inserting->status = driver_ask(&inserting->fixture->service, request, NULL);
     exchange_thread_end();
     return NULL;
 }
@@ -412,29 +357,29 @@ static void test_stat(void **state)
     struct driver_request request;
 
     insert_all(fixture);
-    request = post("/v1/chunks/stat", fixture->key_list);
+    request = driver_post("/v1/chunks/stat", fixture->key_list);
     request.piece = 17;
-    assert_int_equal(ask(fixture, request, &body), 200);
+    assert_int_equal(driver_ask(&fixture->service, request, &body), 200);
     chunks = json_object_get(body, "chunks");
     assert_int_equal(json_array_size(chunks), FILES);
     assert_int_equal(json_array_size(json_object_get(body, "missing")), 0);
     for (int i = 0; i < FILES; i++) {
         const json_t *chunk = json_array_get(chunks, (size_t)i);
 
-        assert_string_equal(text_of(chunk, "key"), fixture->keys[i]);
-        assert_int_equal(number_of(chunk, "size"), file_size(i));
-        assert_true(number_of(chunk, "stored_size") <= (json_int_t)file_size(i));
-        assert_string_equal(text_of(chunk, "state"), "durable");
-        assert_non_null(text_of(chunk, "codec"));
+        assert_string_equal(json_text_of(chunk, "key"), fixture->keys[i]);
+        assert_int_equal(json_number_of(chunk, "size"), file_size(i));
+        assert_true(json_number_of(chunk, "stored_size") <= (json_int_t)file_size(i));
+        assert_string_equal(json_text_of(chunk, "state"), "durable");
+        assert_non_null(json_text_of(chunk, "codec"));
         assert_true(json_is_integer(json_object_get(chunk, "pack")));
         assert_true(json_is_integer(json_object_get(chunk, "offset")));
     }
     json_decref(body);
 
     (void)snprintf(lines, sizeof(lines), "%s\n%s\n%s", missing_key, fixture->keys[3], missing_key);
-    request = post("/v1/chunks/stat", lines);
+    request = driver_post("/v1/chunks/stat", lines);
     request.headers[0] = "Content-Type: text/plain; charset=utf-8";
-    assert_int_equal(ask(fixture, request, &body), 200);
+    assert_int_equal(driver_ask(&fixture->service, request, &body), 200);
     assert_int_equal(json_array_size(json_object_get(body, "chunks")), 1);
     assert_int_equal(json_array_size(json_object_get(body, "missing")), 2);
     json_decref(body);
@@ -447,20 +392,22 @@ static void test_bad_bodies(void **state)
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
-        struct driver_request request = post(targets[i], "{\"keys\":[]}");
+        struct driver_request request = driver_post(targets[i], "{\"keys\":[]}");
 
-        assert_problem(fixture, post(targets[i], ""), 400, "bad_json");
-        assert_problem(fixture, post(targets[i], "{\"keys\":[\"x\"]}"), 400, "bad_key");
-        assert_problem(fixture, post(targets[i], "{\"key\":[]}"), 400, "unknown_field");
+        driver_refused(&fixture->service, driver_post(targets[i], ""), 400, "bad_json");
+        driver_refused(
+            &fixture->service, driver_post(targets[i], "{\"keys\":[\"x\"]}"), 400, "bad_key");
+        driver_refused(
+            &fixture->service, driver_post(targets[i], "{\"key\":[]}"), 400, "unknown_field");
         request.headers[0] = "Content-Type: text/html";
-        assert_problem(fixture, request, 415, "unsupported_media_type");
+        driver_refused(&fixture->service, request, 415, "unsupported_media_type");
         request.headers[0] = "Content-Type: application/x-www-form-urlencoded";
-        assert_int_equal(ask(fixture, request, NULL), 200);
+        assert_int_equal(driver_ask(&fixture->service, request, NULL), 200);
     }
-    assert_problem(
-        fixture, post("/v1/chunks/extract?order=any", "{\"keys\":[]}"), 400, "bad_request");
-    assert_problem(
-        fixture, post("/v1/chunks/extract?missing=1", "{\"keys\":[]}"), 400, "bad_request");
+    driver_refused(&fixture->service, driver_post("/v1/chunks/extract?order=any", "{\"keys\":[]}"),
+        400, "bad_request");
+    driver_refused(&fixture->service, driver_post("/v1/chunks/extract?missing=1", "{\"keys\":[]}"),
+        400, "bad_request");
 }
 
 static void test_delete(void **state)
@@ -472,13 +419,16 @@ static void test_delete(void **state)
     insert_all(fixture);
     (void)snprintf(list, sizeof(list), "{\"keys\":[\"%s\",\"%s\",\"%s\"]}", fixture->keys[1],
         missing_key, fixture->keys[1]);
-    assert_int_equal(ask(fixture, post("/v1/chunks/delete", list), &body), 200);
-    assert_int_equal(number_of(body, "deleted"), 1);
+    assert_int_equal(
+        driver_ask(&fixture->service, driver_post("/v1/chunks/delete", list), &body), 200);
+    assert_int_equal(json_number_of(body, "deleted"), 1);
     assert_string_equal(
         json_string_value(json_array_get(json_object_get(body, "missing"), 0)), missing_key);
     json_decref(body);
-    assert_int_equal(ask(fixture, post("/v1/chunks/delete", fixture->key_list), &body), 200);
-    assert_int_equal(number_of(body, "deleted"), FILES - 1);
+    assert_int_equal(
+        driver_ask(&fixture->service, driver_post("/v1/chunks/delete", fixture->key_list), &body),
+        200);
+    assert_int_equal(json_number_of(body, "deleted"), FILES - 1);
     assert_int_equal(json_array_size(json_object_get(body, "missing")), 1);
     json_decref(body);
 }
@@ -528,7 +478,7 @@ static void test_extract(void **state)
 
     insert_all(fixture);
     for (size_t i = 0; i < ARRAY_COUNT(targets); i++) {
-        struct driver_request request = post(targets[i], fixture->key_list);
+        struct driver_request request = driver_post(targets[i], fixture->key_list);
         struct driven driven;
 
         driver_run(&driven, &fixture->service, &request);
@@ -550,14 +500,15 @@ static void test_extract_missing(void **state)
 
     insert_all(fixture);
     (void)snprintf(list, sizeof(list), "{\"keys\":[\"%s\",\"%s\"]}", fixture->keys[1], missing_key);
-    assert_int_equal(ask(fixture, post("/v1/chunks/extract", list), &body), 404);
-    assert_string_equal(text_of(body, "code"), "no_such_chunk");
-    assert_int_equal(number_of(body, "missing_count"), 1);
+    assert_int_equal(
+        driver_ask(&fixture->service, driver_post("/v1/chunks/extract", list), &body), 404);
+    assert_string_equal(json_text_of(body, "code"), "no_such_chunk");
+    assert_int_equal(json_number_of(body, "missing_count"), 1);
     assert_string_equal(
         json_string_value(json_array_get(json_object_get(body, "missing"), 0)), missing_key);
     json_decref(body);
 
-    request = post("/v1/chunks/extract?missing=skip", list);
+    request = driver_post("/v1/chunks/extract?missing=skip", list);
     driver_run(&driven, &fixture->service, &request);
     assert_int_equal(driven.status, 200);
     assert_int_equal(driven.body_size, 512 + 1024 + 1024); /* one entry of 700, and the end */

@@ -2,6 +2,7 @@
 
 #include "api/conditions.h"
 #include "api/digest_header.h"
+#include "api/write_headers.h"
 #include "storage/base/invariant.h"
 
 static const struct {
@@ -10,6 +11,7 @@ static const struct {
 } media_types[] = {
     {BODY_FORM_JSON, "application/json"},
     {BODY_FORM_JSON, "text/json"},
+    {BODY_FORM_JSON, "application/merge-patch+json"},
     {BODY_FORM_LINES, "text/plain"},
     {BODY_FORM_TAR, "application/x-tar"},
     {BODY_FORM_TAR, "application/tar"},
@@ -41,41 +43,24 @@ static enum coffer_status find_form(struct slice type, enum body_form first, enu
         (int)(type.size < 80 ? type.size : 80), (const char *)type.data);
 }
 
-static enum coffer_status read_digest(
-    struct body_check *check, struct slice header, struct error *err)
-{
-    struct digest digest;
-    bool found;
-    enum coffer_status status = digest_header_parse(header, &digest, &found, err);
-
-    if (status != COFFER_OK || !found)
-        return status;
-    if (check->expects && !digest_equal(&digest, &check->expected))
-        return error_set(
-            err, COFFER_DIGEST_MISMATCH, "Content-Digest and Repr-Digest name different contents");
-    if (!check->expects)
-        sha256_init(&check->sha);
-    check->expects = true;
-    check->expected = digest;
-    return COFFER_OK;
-}
-
 enum coffer_status body_check_start(struct body_check *check, struct exchange *exchange,
     enum body_form first, enum body_form second, enum body_form *form, struct error *err)
 {
-    struct slice encoding = exchange_header(exchange, HEADER_CONTENT_ENCODING);
+    bool found = false;
     enum coffer_status status;
 
     *check = (struct body_check){.expects = false};
-    if (encoding.data != NULL && !media_type_is(encoding, "identity"))
-        return error_set(err, COFFER_UNSUPPORTED_MEDIA_TYPE,
-            "this request takes its body as it is: send it without Content-Encoding");
-    status = find_form(exchange_header(exchange, HEADER_CONTENT_TYPE), first, second, form, err);
+    status = encoding_header(exchange, err);
     if (status == COFFER_OK)
-        status = read_digest(check, exchange_header(exchange, HEADER_CONTENT_DIGEST), err);
+        status =
+            find_form(exchange_header(exchange, HEADER_CONTENT_TYPE), first, second, form, err);
     if (status == COFFER_OK)
-        status = read_digest(check, exchange_header(exchange, HEADER_REPR_DIGEST), err);
-    return status;
+        status = digest_headers(exchange, NULL, &check->expected, &found, err);
+    if (status != COFFER_OK || !found)
+        return status;
+    sha256_init(&check->sha);
+    check->expects = true;
+    return COFFER_OK;
 }
 
 void body_check_data(struct body_check *check, const void *data, size_t size)

@@ -5,9 +5,7 @@
  * is answered without a wait; a synced one waits once, for the sync that it shares with others.
  */
 #include "api/chunk_key.h"
-#include "api/conditions.h"
-#include "api/digest_header.h"
-#include "storage/base/invariant.h"
+#include "api/write_headers.h"
 
 extern const struct resource chunk_put_resource, chunk_post_resource;
 
@@ -19,71 +17,21 @@ struct put_state {
     bool has_digest;
 };
 
-static bool text_is(struct slice text, const char *word)
-{
-    return slice_equal(text, slice_from_text(word));
-}
-
-/* Take over one digest header. Several must agree, also with the path. */
-static enum coffer_status read_digest(struct exchange *exchange, enum exchange_header_id id,
-    struct put_state *state, struct error *err)
-{
-    struct slice value = exchange_header(exchange, id);
-    struct digest digest;
-    bool found;
-    enum coffer_status status;
-
-    if (likely(value.data == NULL))
-        return COFFER_OK;
-    status = digest_header_parse(value, &digest, &found, err);
-    if (status != COFFER_OK || !found)
-        return status;
-    if ((state->has_key && !digest_equal(&digest, &state->key)) ||
-        (state->has_digest && !digest_equal(&digest, &state->digest)))
-        return error_set(err, COFFER_DIGEST_MISMATCH,
-            "Content-Digest, Repr-Digest and the key of the path name different contents");
-    state->digest = digest;
-    state->has_digest = true;
-    return COFFER_OK;
-}
-
-static enum coffer_status read_durability(
-    struct exchange *exchange, enum durability *durability, struct error *err)
-{
-    struct slice value = exchange_header(exchange, HEADER_DURABILITY);
-
-    *durability = exchange->service->durability;
-    if (value.data == NULL)
-        return COFFER_OK;
-    if (text_is(value, "synced"))
-        *durability = DURABILITY_SYNCED;
-    else if (text_is(value, "buffered"))
-        *durability = DURABILITY_BUFFERED;
-    else
-        return error_set(err, COFFER_BAD_REQUEST,
-            "Coffer-Durability is synced or buffered, not \"%.*s\"",
-            (int)(value.size < 60 ? value.size : 60), (const char *)value.data);
-    return COFFER_OK;
-}
-
 static enum coffer_status begin(
     struct exchange *exchange, struct put_state *state, struct error *err)
 {
-    struct slice encoding = exchange_header(exchange, HEADER_CONTENT_ENCODING);
     struct slice channel = exchange_header(exchange, HEADER_CHANNEL);
     struct upload_options options = {.size = exchange->body_size};
     enum coffer_status status;
 
-    if (encoding.data != NULL && !text_is(encoding, "identity"))
-        return error_set(err, COFFER_UNSUPPORTED_MEDIA_TYPE,
-            "a chunk is stored as it comes: send it without Content-Encoding");
     if (channel.data != NULL && channel.size == 0)
         return error_set(err, COFFER_BAD_NAME, "Coffer-Channel is empty");
-    status = read_durability(exchange, &options.durability, err);
+    status = encoding_header(exchange, err);
     if (status == COFFER_OK)
-        status = read_digest(exchange, HEADER_CONTENT_DIGEST, state, err);
+        status = durability_header(exchange, &options.durability, err);
     if (status == COFFER_OK)
-        status = read_digest(exchange, HEADER_REPR_DIGEST, state, err);
+        status = digest_headers(
+            exchange, state->has_key ? &state->key : NULL, &state->digest, &state->has_digest, err);
     if (status == COFFER_OK && state->has_key)
         status = chunk_check_conditions(exchange, &state->key, err);
     if (status != COFFER_OK)

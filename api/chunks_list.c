@@ -2,28 +2,42 @@
  * GET /v1/chunks: in key order, as a page of JSON or all of it as NDJSON, a page of the index at a
  * time. Chunks that come or go while the list is sent may or may not be in it.
  */
-#include "api/item_stream.h"
-#include "api/list_query.h"
+#include "api/item_list.h"
 
 extern const struct resource chunks_list_resource;
 
 enum { PAGE = 512 };
 
 struct list_state {
+    struct item_list list;
     struct store *store;
-    struct list_query query;
-    struct digest after;
+    struct digest after; /* the page goes on behind it */
     bool has_after;
-    struct digest last; /* of the items written */
-    bool begun, ended;  /* the text around the items */
-    bool last_page;
-    uint64_t left; /* items that the limit still allows */
-    size_t found, at;
     struct chunk_info page[PAGE];
 };
 
-static void write_item(struct json_out *out, const struct chunk_info *info)
+static enum coffer_status fetch(
+    void *context, size_t wanted, size_t *found, bool *last, struct error *err)
 {
+    struct list_state *state = context;
+    enum coffer_status status = store_list(state->store, state->has_after ? &state->after : NULL,
+        state->list.query.prefix, state->page, wanted, found, err);
+
+    if (status != COFFER_OK)
+        return status;
+    *last = *found < wanted;
+    if (*found > 0) {
+        state->after = state->page[*found - 1].key;
+        state->has_after = true;
+    }
+    return COFFER_OK;
+}
+
+static void write_item(void *context, size_t at, struct json_out *out)
+{
+    struct list_state *state = context;
+    const struct chunk_info *info = &state->page[at];
+
     json_out_object(out);
     json_out_member_digest(out, "key", &info->key);
     json_out_member_u64(out, "size", info->size);
@@ -31,86 +45,15 @@ static void write_item(struct json_out *out, const struct chunk_info *info)
     json_out_object_end(out);
 }
 
-static enum coffer_status next_page(struct list_state *state, struct error *err)
-{
-    enum coffer_status status;
-    size_t wanted = PAGE;
-
-    if (state->left < PAGE)
-        wanted = (size_t)state->left + 1; /* one more tells whether there is a next page */
-    status = store_list(state->store, state->has_after ? &state->after : NULL, state->query.prefix,
-        state->page, wanted, &state->found, err);
-    if (status != COFFER_OK)
-        return status;
-    state->last_page = state->found < wanted;
-    state->at = 0;
-    if (state->found > 0) {
-        state->after = state->page[state->found - 1].key;
-        state->has_after = true;
-    }
-    return COFFER_OK;
-}
-
-/* Whether there is an item to write now; *more: whether there would be one without the limit. */
-static enum coffer_status look(struct list_state *state, bool *item, bool *more, struct error *err)
-{
-    if (state->at == state->found && !state->last_page) {
-        enum coffer_status status = next_page(state, err);
-
-        if (status != COFFER_OK)
-            return status;
-    }
-    *more = state->at < state->found;
-    *item = *more && state->left > 0;
-    return COFFER_OK;
-}
-
-static void write_end(struct list_state *state, struct json_out *out, bool more)
-{
-    json_out_array_end(out);
-    if (more)
-        json_out_member_digest(out, "next", &state->last);
-    json_out_object_end(out);
-    json_out_line(out);
-}
-
-static enum coffer_status fill(void *context, struct json_out *out, bool *done, struct error *err)
+static void write_next(void *context, size_t at, struct json_out *out)
 {
     struct list_state *state = context;
-    bool lines = state->query.lines;
 
-    if (!state->begun && !lines) {
-        json_out_object(out);
-        json_out_name(out, "chunks");
-        json_out_array(out);
-    }
-    state->begun = true;
-    for (;;) {
-        struct json_out_mark mark = json_out_mark(out);
-        bool item, more;
-        enum coffer_status status = look(state, &item, &more, err);
-
-        if (status != COFFER_OK)
-            return status;
-        if (item)
-            write_item(out, &state->page[state->at]);
-        else if (!lines)
-            write_end(state, out, more);
-        if (item && lines)
-            json_out_line(out);
-        if (!json_out_ok(out)) {
-            json_out_rewind(out, mark);
-            return COFFER_OK;
-        }
-        if (!item) {
-            *done = true;
-            return COFFER_OK;
-        }
-        state->last = state->page[state->at].key;
-        state->at++;
-        state->left--;
-    }
+    json_out_digest(out, &state->page[at].key);
 }
+
+static const struct item_source chunks = {
+    .name = "chunks", .page = PAGE, .fetch = fetch, .write = write_item, .write_next = write_next};
 
 static bool is_hex(struct slice text)
 {
@@ -125,9 +68,10 @@ static bool is_hex(struct slice text)
 static enum coffer_status list_finish(struct exchange *exchange, struct error *err)
 {
     struct list_state *state = exchange_alloc(exchange, sizeof(*state));
-    struct list_query *query = &state->query;
-    enum coffer_status status = list_query_read(exchange, query, err);
+    const struct list_query *query = &state->list.query;
+    enum coffer_status status = item_list_start(&state->list, exchange, err);
 
+    exchange->state = state;
     if (status != COFFER_OK)
         return status;
     if (!is_hex(query->prefix))
@@ -140,9 +84,15 @@ static enum coffer_status list_finish(struct exchange *exchange, struct error *e
             "after is a key, 64 lower-case hexadecimal digits, not \"%.80s\"",
             (const char *)query->after.data);
     state->store = exchange->service->store;
-    state->left = query->lines && !query->has_limit ? UINT64_MAX : query->limit;
-    return item_stream_reply(
-        exchange, query->lines ? "application/x-ndjson" : "application/json", fill, state, err);
+    return item_list_reply(&state->list, exchange, &chunks, state, err);
 }
 
-const struct resource chunks_list_resource = {.finish = list_finish};
+static void list_release(struct exchange *exchange)
+{
+    struct list_state *state = exchange->state;
+
+    if (state != NULL)
+        item_list_release(&state->list);
+}
+
+const struct resource chunks_list_resource = {.finish = list_finish, .release = list_release};

@@ -130,28 +130,45 @@ static bool parse_digits(struct slice text, uint64_t *value)
     return text.size > 0;
 }
 
-static enum range_verdict parse_range(
-    struct slice range, uint64_t size, uint64_t *offset, uint64_t *length)
+/* One range: bytes first to last (UINT64_MAX: all that follow), or the last `last` bytes. */
+struct range_spec {
+    bool suffix;
+    uint64_t first, last;
+};
+
+/* False: none, one that cannot be read, or several. */
+static bool parse_range(struct slice range, struct range_spec *spec)
 {
     static const char unit[] = "bytes=";
     const char *at, *dash;
-    uint64_t first, last;
     struct slice head, tail;
 
+    if (range.data == NULL)
+        return false;
     range = trim(range);
     if (range.size < sizeof(unit) || strncasecmp(range.data, unit, sizeof(unit) - 1) != 0)
-        return RANGE_WHOLE;
+        return false;
     at = (const char *)range.data + sizeof(unit) - 1;
     range = trim(slice_of(at, range.size - (sizeof(unit) - 1)));
     dash = memchr(range.data, '-', range.size);
     if (dash == NULL || memchr(range.data, ',', range.size) != NULL)
-        return RANGE_WHOLE; /* several ranges are answered with all of it */
+        return false;
     head = slice_of(range.data, (size_t)(dash - (const char *)range.data));
     tail = slice_of(dash + 1, range.size - head.size - 1);
 
-    if (head.size == 0) { /* the last N bytes */
-        if (!parse_digits(tail, &last))
-            return RANGE_WHOLE;
+    *spec = (struct range_spec){.suffix = head.size == 0, .last = UINT64_MAX};
+    if (spec->suffix)
+        return parse_digits(tail, &spec->last);
+    return parse_digits(head, &spec->first) &&
+           (tail.size == 0 || (parse_digits(tail, &spec->last) && spec->last >= spec->first));
+}
+
+static enum range_verdict place_range(
+    const struct range_spec *spec, uint64_t size, uint64_t *offset, uint64_t *length)
+{
+    uint64_t last = spec->last;
+
+    if (spec->suffix) {
         if (last == 0)
             return RANGE_UNSATISFIABLE;
         if (size == 0)
@@ -160,33 +177,46 @@ static enum range_verdict parse_range(
         *offset = size - *length;
         return RANGE_PART;
     }
-    if (!parse_digits(head, &first))
-        return RANGE_WHOLE;
-    last = UINT64_MAX;
-    if (tail.size > 0 && (!parse_digits(tail, &last) || last < first))
-        return RANGE_WHOLE;
-    if (first >= size)
+    if (spec->first >= size)
         return RANGE_UNSATISFIABLE;
     if (last > size - 1)
         last = size - 1;
-    *offset = first;
-    *length = last - first + 1;
+    *offset = spec->first;
+    *length = last - spec->first + 1;
     return RANGE_PART;
 }
 
 enum range_verdict range_select(struct slice range, struct slice if_range, struct slice etag,
     uint64_t size, uint64_t *offset, uint64_t *length)
 {
+    struct range_spec spec;
+
     *offset = 0;
     *length = size;
-    if (range.data == NULL)
+    if (!parse_range(range, &spec))
         return RANGE_WHOLE;
     if (if_range.data != NULL) {
         if_range = trim(if_range);
         if (slice_equal(if_range, slice_of("*", 1)) || !etag_list_has(if_range, etag, false))
             return RANGE_WHOLE;
     }
-    return parse_range(range, size, offset, length);
+    return place_range(&spec, size, offset, length);
+}
+
+enum range_verdict range_start(struct slice range, uint64_t size, uint64_t *offset)
+{
+    struct range_spec spec;
+
+    *offset = 0;
+    if (!parse_range(range, &spec))
+        return RANGE_WHOLE;
+    if (spec.suffix)
+        *offset = size - (spec.last < size ? spec.last : size);
+    else if (spec.first <= size)
+        *offset = spec.first;
+    else
+        return RANGE_UNSATISFIABLE;
+    return RANGE_PART;
 }
 
 /* ---- negotiation ---- */

@@ -39,6 +39,10 @@ enum range_verdict {
 enum range_verdict range_select(struct slice range, struct slice if_range, struct slice etag,
     uint64_t size, uint64_t *offset, uint64_t *length);
 
+/* Where a Range begins in a content that has `size` bytes and still grows: at most at its end. What
+ * it says of its own end does not count. */
+enum range_verdict range_start(struct slice range, uint64_t size, uint64_t *offset);
+
 /* Accept-Encoding: zstd is acceptable, and not less wanted than the content as it is. A bare "*"
  * does not ask for it. */
 bool accepts_zstd(struct slice accept_encoding);

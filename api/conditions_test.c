@@ -126,6 +126,33 @@ static void test_ranges(void **state)
     }
 }
 
+/* Of a content that grows: only where it begins counts, and that may be its end. */
+static void test_range_start(void **state)
+{
+    static const struct {
+        const char *range;
+        uint64_t size;
+        enum range_verdict verdict;
+        uint64_t offset;
+    } cases[] = {{NULL, 10, RANGE_WHOLE, 0}, {"bytes=4-", 10, RANGE_PART, 4},
+        {"bytes=4-6", 10, RANGE_PART, 4}, {"bytes=10-", 10, RANGE_PART, 10},
+        {"bytes=11-", 10, RANGE_UNSATISFIABLE, 0}, {"bytes=0-", 0, RANGE_PART, 0},
+        {"bytes=-3", 10, RANGE_PART, 7}, {"bytes=-30", 10, RANGE_PART, 0},
+        {"bytes=-0", 10, RANGE_PART, 10}, {"bytes=-", 10, RANGE_WHOLE, 0},
+        {"bytes=1-,3-", 10, RANGE_WHOLE, 0}, {"lines=4-", 10, RANGE_WHOLE, 0},
+        {"bytes=99999999999999999999-", 10, RANGE_UNSATISFIABLE, 0}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct slice range =
+            cases[i].range == NULL ? slice_of(NULL, 0) : slice_from_text(cases[i].range);
+        uint64_t offset = 99;
+
+        assert_int_equal(range_start(range, cases[i].size, &offset), cases[i].verdict);
+        assert_int_equal(offset, cases[i].offset);
+    }
+}
+
 static void test_if_range(void **state)
 {
     static const struct {
@@ -237,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_etag_lists),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_range_start),
         cmocka_unit_test(test_if_range),
         cmocka_unit_test(test_accept_encoding),
         cmocka_unit_test(test_accept),

@@ -294,7 +294,7 @@ void exchange_start(struct exchange *exchange)
         return;
     }
     if (exchange->method == METHOD_OPTIONS && slice_equal(exchange->path, slice_of("*", 1))) {
-        answer_options(exchange, "GET, HEAD, PUT, POST, DELETE, OPTIONS");
+        answer_options(exchange, "GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS");
         return;
     }
     status = route_find(exchange, &err);
@@ -403,6 +403,12 @@ bool exchange_park(struct exchange *exchange)
             &exchange->wait, &expected, WAIT_PARKED, memory_order_acq_rel, memory_order_acquire))
         exchange->host.resume(exchange->host.context); /* woken in between */
     return true;
+}
+
+void exchange_cancel(struct exchange *exchange)
+{
+    if (exchange->resource != NULL && exchange->resource->cancel != NULL)
+        exchange->resource->cancel(exchange);
 }
 
 /* ---- the reply ---- */

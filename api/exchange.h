@@ -17,7 +17,8 @@
  *          that answered COFFER_AGAIN; they are called again (data() with the bytes that it did
  *          not take) once woken. start() must not wait. A stream's read may wait in the same way.
  *          One call may be waited for at a time.
- * Threads: an exchange is used by one thread at a time; only the waker is called from others.
+ * Threads: an exchange is used by one thread at a time; only the waker and cancel() are called from
+ *          others.
  * Memory:  everything given out by exchange_*() lives until the exchange is closed, so a resource
  *          needs no malloc of its own: exchange_alloc(). What it holds beside that (an upload, a
  *          reader) it gives back in release(), which is called after the reply's last byte was
@@ -52,6 +53,7 @@ struct service {
     uint64_t collect_max;       /* bytes of one body that a resource collects (BODY_JSON) */
     uint64_t memory_max;        /* bytes that all exchanges may charge together */
     uint64_t started_ns;        /* wall clock */
+    uint64_t heartbeat_ns;      /* the longest silence of an event stream; 0: 15 s */
     _Atomic int state;          /* enum service_state */
     _Atomic uint64_t memory_used;
 };
@@ -93,6 +95,10 @@ struct resource {
         struct exchange *exchange, const void *data, size_t size, size_t *taken, struct error *err);
     /* The body is complete; reply. Required unless start() always replies. */
     enum coffer_status (*finish)(struct exchange *exchange, struct error *err);
+    /* The client is gone, or has said that it sends no more: if the stream's read waits for what
+     * may never come, make it end, with any failure. Called from another thread, beside that read
+     * but not beside release(). Optional. */
+    void (*cancel)(struct exchange *exchange);
     /* Give back what exchange->state holds. Optional. */
     void (*release)(struct exchange *exchange);
 };
@@ -270,6 +276,8 @@ MUST_USE enum coffer_status exchange_finish(struct exchange *exchange);
 MUST_USE enum coffer_status exchange_read(
     struct exchange *exchange, void *out, size_t max, size_t *size, struct error *err);
 bool exchange_park(struct exchange *exchange);
+/* The client is gone: a read that might wait for long ends. Any thread, until exchange_close(). */
+void exchange_cancel(struct exchange *exchange);
 void exchange_close(struct exchange *exchange); /* NULL is a no-op */
 /* Free what the calling thread keeps for its next exchanges (done by itself when a thread ends, but
  * not for the main thread of a process that exits). */

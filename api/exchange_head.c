@@ -7,7 +7,7 @@
 
 #include "storage/base/invariant.h"
 
-enum { REQUEST_ID_MAX = 128 };
+enum { REQUEST_ID_MAX = 128, LENGTH_DIGITS_MAX = 18 };
 
 static void head_is_bad(struct exchange *exchange, enum coffer_status status, const char *why)
 {
@@ -154,35 +154,45 @@ static void take_request_id(struct exchange *exchange)
     exchange->request_id = text;
 }
 
+enum coffer_status exchange_length(struct slice text, uint64_t *size)
+{
+    const char *digits = text.data;
+
+    *size = 0;
+    if (text.size == 0)
+        return COFFER_BAD_REQUEST;
+    for (size_t i = 0; i < text.size; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return COFFER_BAD_REQUEST;
+        if (i < LENGTH_DIGITS_MAX)
+            *size = *size * 10 + (uint64_t)(digits[i] - '0');
+    }
+    return text.size > LENGTH_DIGITS_MAX ? COFFER_CONTENT_TOO_LARGE : COFFER_OK;
+}
+
 /* How long the body is, told so that nobody on the way can have read it differently
  * (RFC 9112 section 6). */
 static void read_framing(struct exchange *exchange)
 {
     struct slice length = exchange->headers[HEADER_CONTENT_LENGTH];
     struct slice coding = exchange->headers[HEADER_TRANSFER_ENCODING];
-    const char *digits = length.data;
-    uint64_t size = 0;
+    enum coffer_status status;
 
     if (coding.data != NULL) {
         if (coding.size != 7 || !equal_ignoring_case(coding.data, "chunked", 7))
             head_is_bad(exchange, COFFER_BAD_REQUEST,
                 "the only Transfer-Encoding that this server takes is chunked");
-        if (digits != NULL)
+        if (length.data != NULL)
             head_is_bad(exchange, COFFER_BAD_REQUEST,
                 "Content-Length and Transfer-Encoding contradict one another");
         exchange->body_size = UPLOAD_SIZE_UNKNOWN;
         return;
     }
-    if (digits == NULL)
+    if (length.data == NULL)
         return;
-    if (length.size == 0 || length.size > 18)
-        head_is_bad(exchange, COFFER_BAD_REQUEST, "Content-Length is not a number of bytes");
-    for (size_t i = 0; i < length.size && i < 18; i++) {
-        if (digits[i] < '0' || digits[i] > '9')
-            head_is_bad(exchange, COFFER_BAD_REQUEST, "Content-Length is not a number of bytes");
-        size = size * 10 + (uint64_t)(digits[i] - '0');
-    }
-    exchange->body_size = size;
+    status = exchange_length(length, &exchange->body_size);
+    if (status != COFFER_OK)
+        head_is_bad(exchange, status, "Content-Length is not a number of bytes that a body has");
 }
 
 void exchange_read_head(struct exchange *exchange)

@@ -1,7 +1,11 @@
 #include "api/json_out.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "storage/base/clock.h"
 
 /* Room for `size` more bytes, or NULL and the writer is full. */
 static char *reserve(struct json_out *out, size_t size)
@@ -232,17 +236,30 @@ void json_out_string(struct json_out *out, struct slice text)
     put_char(out, '"');
 }
 
-void json_out_u64(struct json_out *out, uint64_t value)
+static void put_digits(struct json_out *out, uint64_t value)
 {
     char digits[20];
     size_t at = sizeof(digits);
 
-    before_value(out);
     do {
         digits[--at] = (char)('0' + value % 10);
         value /= 10;
     } while (value != 0);
     put(out, digits + at, sizeof(digits) - at);
+}
+
+void json_out_u64(struct json_out *out, uint64_t value)
+{
+    before_value(out);
+    put_digits(out, value);
+}
+
+void json_out_number_text(struct json_out *out, uint64_t value)
+{
+    before_value(out);
+    put_char(out, '"');
+    put_digits(out, value);
+    put_char(out, '"');
 }
 
 void json_out_bool(struct json_out *out, bool value)
@@ -274,6 +291,23 @@ void json_out_digest(struct json_out *out, const struct digest *digest)
     out->used += DIGEST_HEX_SIZE + 2;
 }
 
+void json_out_time(struct json_out *out, uint64_t wall_ns)
+{
+    char text[40];
+    time_t seconds = (time_t)(wall_ns / NS_PER_S);
+    struct tm utc;
+    size_t used;
+
+    if (wall_ns == 0 || gmtime_r(&seconds, &utc) == NULL) {
+        json_out_null(out);
+        return;
+    }
+    used = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(
+        text + used, sizeof(text) - used, ".%03uZ", (unsigned)(wall_ns % NS_PER_S / NS_PER_MS));
+    json_out_string(out, slice_from_text(text));
+}
+
 void json_out_raw(struct json_out *out, struct slice json)
 {
     before_value(out);
@@ -283,6 +317,15 @@ void json_out_raw(struct json_out *out, struct slice json)
 void json_out_bytes(struct json_out *out, struct slice bytes)
 {
     put(out, bytes.data, bytes.size);
+}
+
+size_t json_out_some(struct json_out *out, struct slice bytes)
+{
+    size_t room = out->size - out->used;
+    size_t size = bytes.size < room ? bytes.size : room;
+
+    put(out, bytes.data, size);
+    return size;
 }
 
 void json_out_member_string(struct json_out *out, const char *name, struct slice text)
@@ -307,6 +350,12 @@ void json_out_member_bool(struct json_out *out, const char *name, bool value)
 {
     json_out_name(out, name);
     json_out_bool(out, value);
+}
+
+void json_out_member_time(struct json_out *out, const char *name, uint64_t wall_ns)
+{
+    json_out_name(out, name);
+    json_out_time(out, wall_ns);
 }
 
 void json_out_member_digest(struct json_out *out, const char *name, const struct digest *digest)

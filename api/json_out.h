@@ -75,18 +75,24 @@ void json_out_name(struct json_out *out, const char *name);
 /* Any bytes: control characters are escaped, and what is not UTF-8 becomes U+FFFD. */
 void json_out_string(struct json_out *out, struct slice text);
 void json_out_u64(struct json_out *out, uint64_t value);
+void json_out_number_text(struct json_out *out, uint64_t value); /* "12": as a string */
 void json_out_bool(struct json_out *out, bool value);
 void json_out_null(struct json_out *out);
 /* The 64 hexadecimal digits as a string. */
 void json_out_digest(struct json_out *out, const struct digest *digest);
+/* RFC 3339 in UTC, with milliseconds; null for 0. */
+void json_out_time(struct json_out *out, uint64_t wall_ns);
 /* Text that is JSON already. */
 void json_out_raw(struct json_out *out, struct slice json);
 /* Bytes between values as they are: no comma before or after. */
 void json_out_bytes(struct json_out *out, struct slice bytes);
+/* The same for as many of them as fit into a fixed buffer: how many. */
+size_t json_out_some(struct json_out *out, struct slice bytes);
 
 /* "name": value, for objects. */
 void json_out_member_string(struct json_out *out, const char *name, struct slice text);
 void json_out_member_text(struct json_out *out, const char *name, const char *text);
 void json_out_member_u64(struct json_out *out, const char *name, uint64_t value);
 void json_out_member_bool(struct json_out *out, const char *name, bool value);
+void json_out_member_time(struct json_out *out, const char *name, uint64_t wall_ns);
 void json_out_member_digest(struct json_out *out, const char *name, const struct digest *digest);

@@ -190,7 +190,9 @@ enum coffer_status route_match(enum exchange_method method, struct slice path, c
         return COFFER_OK;
     }
     return error_set(err, COFFER_NO_SUCH_PATH,
-        "nothing lives here; chunks are under /v1/chunks, the state of the server is /v1/status");
+        "nothing lives here; chunks are under /v1/chunks, datasets under /v1/datasets, the state "
+        "of "
+        "the server is /v1/status");
 }
 
 enum coffer_status route_find(struct exchange *exchange, struct error *err)

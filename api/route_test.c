@@ -21,6 +21,24 @@ static enum coffer_status find(
         method, slice_from_text(path), strchr(path, '%') == NULL ? NULL : scratch, match, NULL);
 }
 
+/* The path with "p0", "p1" in the place of its parameters: how many. */
+static unsigned fill_in(const char *pattern, char *path)
+{
+    unsigned count = 0;
+
+    while (*pattern != '\0') {
+        if (*pattern != '{') {
+            *path++ = *pattern++;
+            continue;
+        }
+        *path++ = 'p';
+        *path++ = (char)('0' + count++);
+        pattern = strchr(pattern, '}') + 1;
+    }
+    *path = '\0';
+    return count;
+}
+
 static void test_every_row_is_found(void **state)
 {
     size_t count;
@@ -30,19 +48,17 @@ static void test_every_row_is_found(void **state)
     assert_true(count > 0);
     for (size_t i = 0; i < count; i++) {
         char path[256];
-        const char *brace = strchr(routes[i].path, '{');
+        unsigned params = fill_in(routes[i].path, path);
         struct route_match match;
 
-        if (brace == NULL)
-            (void)snprintf(path, sizeof(path), "%s", routes[i].path);
-        else
-            (void)snprintf(
-                path, sizeof(path), "%.*sabc", (int)(brace - routes[i].path), routes[i].path);
         assert_int_equal(find(routes[i].method, path, &match), COFFER_OK);
         assert_ptr_equal(match.route, &routes[i]);
-        assert_int_equal(match.param_count, brace != NULL);
-        if (brace != NULL)
-            assert_true(slice_equal(match.params[0], slice_from_text("abc")));
+        assert_int_equal(match.param_count, params);
+        for (unsigned p = 0; p < params; p++) {
+            const char name[] = {'p', (char)('0' + p)};
+
+            assert_true(slice_equal(match.params[p], slice_of(name, 2)));
+        }
         if (routes[i].method == METHOD_GET) {
             assert_int_equal(find(METHOD_HEAD, path, &match), COFFER_OK);
             assert_ptr_equal(match.route, &routes[i]);

@@ -2,7 +2,6 @@
  * Goal: the lists, sync, and what says how the server is, answer as API.md sections 1, 2 and 5 say.
  * Method: each request is driven over a store in memory, without a socket.
  */
-#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -52,49 +51,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static json_t *parse(const char *text, size_t size)
-{
-    json_error_t error;
-    json_t *parsed =
-        json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
-
-    if (parsed == NULL)
-        fail_msg("%s in %.*s", error.text, (int)size, text);
-    return parsed;
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
-}
-
-static json_int_t number_of(const json_t *object, const char *name)
-{
-    assert_true(json_is_integer(json_object_get(object, name)));
-    return json_integer_value(json_object_get(object, name));
-}
-
-/* Run it and give the status; the body, if it is wanted, as JSON. */
-static int ask(struct fixture *fixture, struct driver_request request, json_t **body)
-{
-    struct driven driven;
-    int status;
-
-    driver_run(&driven, &fixture->service, &request);
-    status = driven.status;
-    assert_int_equal(driven.body_status, COFFER_OK);
-    if (body != NULL)
-        *body = parse(driven.body, driven.body_size);
-    driver_release(&driven);
-    return status;
-}
-
-static struct driver_request post(const char *target, const char *body)
-{
-    return (struct driver_request){
-        .method = "POST", .target = target, .body = body, .body_size = strlen(body)};
-}
-
 static void put_all(struct fixture *fixture)
 {
     for (int i = 0; i < CHUNKS; i++) {
@@ -102,22 +58,11 @@ static void put_all(struct fixture *fixture)
         json_t *body = NULL;
 
         (void)snprintf(content, sizeof(content), "chunk number %d", i);
-        assert_int_equal(ask(fixture, post("/v1/chunks", content), &body), 201);
-        memcpy(fixture->keys[i], text_of(body, "key"), sizeof(fixture->keys[i]));
+        assert_int_equal(
+            driver_ask(&fixture->service, driver_post("/v1/chunks", content), &body), 201);
+        memcpy(fixture->keys[i], json_text_of(body, "key"), sizeof(fixture->keys[i]));
         json_decref(body);
     }
-}
-
-/* An error has its status and code. */
-static void assert_problem(
-    struct fixture *fixture, struct driver_request request, int status, const char *code)
-{
-    json_t *body = NULL;
-
-    assert_int_equal(ask(fixture, request, &body), status);
-    assert_string_equal(text_of(body, "code"), code);
-    assert_int_equal(number_of(body, "status"), status);
-    json_decref(body);
 }
 
 static void test_list_pages(void **state)
@@ -133,16 +78,16 @@ static void test_list_pages(void **state)
         json_t *body = NULL, *chunks;
         const char *next;
 
-        assert_int_equal(ask(fixture, request, &body), 200);
+        assert_int_equal(driver_ask(&fixture->service, request, &body), 200);
         chunks = json_object_get(body, "chunks");
         for (size_t i = 0; i < json_array_size(chunks); i++) {
-            const char *key = text_of(json_array_get(chunks, i), "key");
+            const char *key = json_text_of(json_array_get(chunks, i), "key");
 
             assert_true(strcmp(key, last) > 0);
             memcpy(last, key, sizeof(last));
             total++;
         }
-        next = text_of(body, "next");
+        next = json_text_of(body, "next");
         more = next != NULL;
         if (more)
             assert_string_equal(next, last);
@@ -171,12 +116,14 @@ static void test_list_forms(void **state)
     driver_release(&driven);
 
     (void)snprintf(target, sizeof(target), "/v1/chunks?prefix=%.5s", fixture->keys[5]);
-    assert_int_equal(ask(fixture, (struct driver_request){.target = target}, &body), 200);
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = target}, &body), 200);
     assert_int_equal(json_array_size(json_object_get(body, "chunks")), 1);
     assert_null(json_object_get(body, "next"));
     json_decref(body);
     (void)snprintf(target, sizeof(target), "/v1/chunks?limit=%d", CHUNKS);
-    assert_int_equal(ask(fixture, (struct driver_request){.target = target}, &body), 200);
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = target}, &body), 200);
     assert_null(json_object_get(body, "next")); /* exactly all of them: no further page */
     json_decref(body);
 }
@@ -190,11 +137,13 @@ static void test_bad_queries(void **state)
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < ARRAY_COUNT(targets); i++)
-        assert_problem(fixture, (struct driver_request){.target = targets[i]}, 400, "bad_request");
-    assert_problem(
-        fixture, (struct driver_request){.target = "/v1/chunks?after=12"}, 400, "bad_key");
-    assert_int_equal(
-        ask(fixture, (struct driver_request){.target = "/v1/chunks?colour=red"}, NULL), 200);
+        driver_refused(
+            &fixture->service, (struct driver_request){.target = targets[i]}, 400, "bad_request");
+    driver_refused(&fixture->service, (struct driver_request){.target = "/v1/chunks?after=12"}, 400,
+        "bad_key");
+    assert_int_equal(driver_ask(&fixture->service,
+                         (struct driver_request){.target = "/v1/chunks?colour=red"}, NULL),
+        200);
 }
 
 static void test_sync(void **state)
@@ -203,18 +152,25 @@ static void test_sync(void **state)
     json_t *body = NULL;
 
     put_all(fixture);
-    assert_int_equal(ask(fixture, post("/v1/sync", "{}"), NULL), 200);
-    assert_int_equal(ask(fixture, post("/v1/sync", ""), NULL), 200);
-    assert_int_equal(ask(fixture, post("/v1/sync", "{\"tickets\":[]}"), NULL), 200);
-    assert_problem(fixture, post("/v1/sync", "{\"ticket\":[]}"), 400, "unknown_field");
-    assert_problem(fixture, post("/v1/sync", "{\"tickets\":[1]}"), 400, "bad_json");
-    assert_problem(fixture, post("/v1/sync", "{\"tickets\":{}}"), 400, "bad_json");
-    assert_problem(fixture, post("/v1/sync", "[]"), 400, "bad_json");
-    assert_problem(fixture, post("/v1/sync", "[[[[[[[[[[[]]]]]]]]]]]"), 400, "bad_json");
-    assert_problem(fixture, post("/v1/sync", "{\"tickets\":[\"x\"]}"), 400, "bad_request");
+    assert_int_equal(driver_ask(&fixture->service, driver_post("/v1/sync", "{}"), NULL), 200);
+    assert_int_equal(driver_ask(&fixture->service, driver_post("/v1/sync", ""), NULL), 200);
     assert_int_equal(
-        ask(fixture, post("/v1/sync", "{\"tickets\":[\"0123456789abcdef:a:1\"]}"), &body), 410);
-    assert_string_equal(text_of(body, "code"), "ticket_lost");
+        driver_ask(&fixture->service, driver_post("/v1/sync", "{\"tickets\":[]}"), NULL), 200);
+    driver_refused(
+        &fixture->service, driver_post("/v1/sync", "{\"ticket\":[]}"), 400, "unknown_field");
+    driver_refused(
+        &fixture->service, driver_post("/v1/sync", "{\"tickets\":[1]}"), 400, "bad_json");
+    driver_refused(&fixture->service, driver_post("/v1/sync", "{\"tickets\":{}}"), 400, "bad_json");
+    driver_refused(&fixture->service, driver_post("/v1/sync", "[]"), 400, "bad_json");
+    driver_refused(
+        &fixture->service, driver_post("/v1/sync", "[[[[[[[[[[[]]]]]]]]]]]"), 400, "bad_json");
+    driver_refused(
+        &fixture->service, driver_post("/v1/sync", "{\"tickets\":[\"x\"]}"), 400, "bad_request");
+    assert_int_equal(
+        driver_ask(&fixture->service,
+            driver_post("/v1/sync", "{\"tickets\":[\"0123456789abcdef:a:1\"]}"), &body),
+        410);
+    assert_string_equal(json_text_of(body, "code"), "ticket_lost");
     assert_string_equal(json_string_value(json_array_get(json_object_get(body, "lost"), 0)),
         "0123456789abcdef:a:1");
     json_decref(body);
@@ -226,26 +182,32 @@ static void test_state(void **state)
     json_t *body = NULL;
 
     put_all(fixture);
-    assert_int_equal(ask(fixture, (struct driver_request){.target = "/v1/status"}, &body), 200);
-    assert_int_equal(number_of(body, "chunks"), CHUNKS);
-    assert_string_equal(text_of(body, "engine"), "memory");
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = "/v1/status"}, &body), 200);
+    assert_int_equal(json_number_of(body, "chunks"), CHUNKS);
+    assert_string_equal(json_text_of(body, "engine"), "memory");
     assert_true(json_is_array(json_object_get(body, "channels")));
     json_decref(body);
-    assert_int_equal(ask(fixture, (struct driver_request){.target = "/v1/packs"}, &body), 200);
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = "/v1/packs"}, &body), 200);
     assert_true(json_is_array(json_object_get(body, "packs")));
     json_decref(body);
-    assert_int_equal(
-        ask(fixture, (struct driver_request){.target = "/v1/channels?prefix=default"}, &body), 200);
+    assert_int_equal(driver_ask(&fixture->service,
+                         (struct driver_request){.target = "/v1/channels?prefix=default"}, &body),
+        200);
     assert_true(json_array_size(json_object_get(body, "channels")) > 0);
     json_decref(body);
 
-    assert_int_equal(ask(fixture, (struct driver_request){.target = "/readyz"}, NULL), 200);
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = "/readyz"}, NULL), 200);
     fixture->service.state = SERVICE_DRAINING;
-    assert_int_equal(ask(fixture, (struct driver_request){.target = "/readyz"}, &body), 503);
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = "/readyz"}, &body), 503);
     assert_true(json_is_false(json_object_get(body, "ready")));
     assert_int_equal(json_array_size(json_object_get(body, "reasons")), 1);
     json_decref(body);
-    assert_int_equal(ask(fixture, (struct driver_request){.target = "/healthz"}, NULL), 200);
+    assert_int_equal(
+        driver_ask(&fixture->service, (struct driver_request){.target = "/healthz"}, NULL), 200);
 }
 
 int main(void)

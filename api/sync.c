@@ -3,22 +3,19 @@
  *
  * No `tickets` is everything; an empty list of them is nothing to wait for.
  */
-#include <jansson.h>
 #include <stdlib.h>
 
-#include "api/body_check.h"
+#include "api/json_body.h"
+#include "api/json_in.h"
 #include "api/problem.h"
 
 extern const struct resource sync_resource;
 
-enum { SYNC_BODY_MAX = 4 << 20, LIST_TEXT_MAX = 64 << 20, JSON_DEPTH_MAX = 8 };
+enum { SYNC_BODY_MAX = 4 << 20, LIST_TEXT_MAX = 64 << 20 };
 
 struct sync_state {
-    struct body_check check;
-    char *body;
-    size_t used, size;
-    json_t *root;
-    struct slice *tickets; /* they lie in root */
+    struct json_body body;
+    struct slice *tickets; /* they lie in the body */
     size_t ticket_count;
     bool everything;
     struct barrier *barrier;
@@ -27,10 +24,9 @@ struct sync_state {
 static enum coffer_status sync_start(struct exchange *exchange, struct error *err)
 {
     struct sync_state *state = exchange_alloc(exchange, sizeof(*state));
-    enum body_form form;
 
     exchange->state = state;
-    return body_check_start(&state->check, exchange, BODY_FORM_JSON, BODY_FORM_JSON, &form, err);
+    return json_body_start(&state->body, exchange, SYNC_BODY_MAX, err);
 }
 
 static enum coffer_status sync_data(
@@ -38,66 +34,13 @@ static enum coffer_status sync_data(
 {
     struct sync_state *state = exchange->state;
 
-    *taken = size;
-    if (size > SYNC_BODY_MAX - state->used)
-        return error_set(err, COFFER_CONTENT_TOO_LARGE,
-            "the list of tickets may have %d bytes; {} waits for everything", SYNC_BODY_MAX);
-    if (size > state->size - state->used) {
-        size_t wanted = state->size == 0 ? 4096 : state->size * 2;
-        enum coffer_status status;
-        char *grown;
-
-        while (wanted - state->used < size)
-            wanted *= 2;
-        status = exchange_charge(exchange, wanted - state->size, err);
-        if (status != COFFER_OK)
-            return status;
-        grown = realloc(state->body, wanted);
-        if (grown == NULL)
-            return error_set(err, COFFER_OVERLOADED, "no memory for the body; try again later");
-        state->body = grown;
-        state->size = wanted;
-    }
-    if (size > 0)
-        memcpy(state->body + state->used, data, size);
-    state->used += size;
-    body_check_data(&state->check, data, size);
-    return COFFER_OK;
+    return json_body_data(&state->body, exchange, data, size, taken, err);
 }
 
 /* ---- the body ---- */
 
-static bool is_blank(const char *text, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r' && text[i] != '\n')
-            return false;
-    return true;
-}
-
-/* Jansson goes down with each bracket, to 2048 of them; nothing here needs so many. */
-static bool too_deep(const char *text, size_t size)
-{
-    size_t depth = 0;
-    bool quoted = false;
-
-    for (size_t i = 0; i < size; i++) {
-        if (quoted && text[i] == '\\')
-            i++;
-        else if (text[i] == '"')
-            quoted = !quoted;
-        else if (!quoted && (text[i] == '[' || text[i] == '{') && ++depth > JSON_DEPTH_MAX)
-            return true;
-        else if (!quoted && (text[i] == ']' || text[i] == '}') && depth > 0)
-            depth--;
-    }
-    return false;
-}
-
 static enum coffer_status read_tickets(struct sync_state *state, json_t *list, struct error *err)
 {
-    if (!json_is_array(list))
-        return error_set(err, COFFER_BAD_JSON, "\"tickets\" is not a list");
     state->ticket_count = json_array_size(list);
     state->tickets = calloc(state->ticket_count + 1, sizeof(*state->tickets));
     if (state->tickets == NULL)
@@ -114,33 +57,14 @@ static enum coffer_status read_tickets(struct sync_state *state, json_t *list, s
 
 static enum coffer_status parse(struct sync_state *state, struct error *err)
 {
-    json_error_t where;
-    const char *name;
-    json_t *value;
+    json_t *list = NULL;
+    const struct json_field fields[] = {JSON_LIST("tickets", &list)};
+    enum coffer_status status = json_body_finish(&state->body, err);
 
-    state->everything = true;
-    if (is_blank(state->body, state->used))
-        return COFFER_OK;
-    if (too_deep(state->body, state->used))
-        return error_set(err, COFFER_BAD_JSON, "the body is nested too deeply");
-    state->root = json_loadb(state->body, state->used, JSON_REJECT_DUPLICATES, &where);
-    if (state->root == NULL)
-        return error_set(
-            err, COFFER_BAD_JSON, "byte %d of the body: %s", where.position, where.text);
-    if (!json_is_object(state->root))
-        return error_set(
-            err, COFFER_BAD_JSON, "the body is {} or {\"tickets\":[\"BOOT:CHANNEL:SEQ\",...]}");
-    json_object_foreach(state->root, name, value)
-    {
-        if (strcmp(name, "tickets") != 0)
-            return error_set(err, COFFER_UNKNOWN_FIELD,
-                "the field \"%.80s\" is not known here; the body is {} or {\"tickets\":[...]}",
-                name);
-        state->everything = false;
-    }
-    if (state->everything)
-        return COFFER_OK;
-    return read_tickets(state, json_object_get(state->root, "tickets"), err);
+    if (status == COFFER_OK)
+        status = json_in_read(state->body.root, "the body", fields, 1, err);
+    state->everything = list == NULL;
+    return status == COFFER_OK && list != NULL ? read_tickets(state, list, err) : status;
 }
 
 /* ---- the reply ---- */
@@ -201,10 +125,8 @@ static void reply_done(struct exchange *exchange, const struct sync_state *state
 static enum coffer_status begin(
     struct exchange *exchange, struct sync_state *state, struct error *err)
 {
-    enum coffer_status status = body_check_finish(&state->check, err);
+    enum coffer_status status = parse(state, err);
 
-    if (status == COFFER_OK)
-        status = parse(state, err);
     if (status != COFFER_OK || (!state->everything && state->ticket_count == 0))
         return status;
     return barrier_begin(exchange->service->store, state->tickets, state->ticket_count,
@@ -241,9 +163,7 @@ static void sync_release(struct exchange *exchange)
         return;
     barrier_close(state->barrier);
     free(state->tickets);
-    json_decref(state->root);
-    free(state->body);
-    body_check_release(&state->check);
+    json_body_release(&state->body);
 }
 
 const struct resource sync_resource = {

@@ -4,15 +4,18 @@
 #include <archive_entry.h>
 #include <stdlib.h>
 
+#include "storage/base/bytes.h"
+#include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 
-enum { BLOCK_SIZE = 64 << 10 };
+enum { BLOCK_SIZE = 64 << 10, TAR_BLOCK = 512 };
 
 struct tar_out {
     struct archive *archive;
     struct archive_entry *entry; /* one for all: cleared, not allocated, for each */
     tar_out_write *write;
     void *context;
+    uint64_t time_ns;
     uint64_t left; /* bytes of the entry that are still to come */
     bool refused;
     bool closing; /* by destroy */
@@ -32,8 +35,8 @@ static la_ssize_t write_block(struct archive *archive, void *context, const void
     return (la_ssize_t)size;
 }
 
-enum coffer_status tar_out_create(
-    tar_out_write *write, void *context, struct tar_out **out, struct error *err)
+static enum coffer_status create(
+    bool zstd, tar_out_write *write, void *context, struct tar_out **out, struct error *err)
 {
     struct tar_out *tar = calloc(1, sizeof(*tar));
 
@@ -46,7 +49,8 @@ enum coffer_status tar_out_create(
     if (tar->archive == NULL || tar->entry == NULL)
         goto no_memory;
     if (archive_write_set_format_gnutar(tar->archive) != ARCHIVE_OK ||
-        archive_write_add_filter_none(tar->archive) != ARCHIVE_OK ||
+        (zstd ? archive_write_add_filter_zstd(tar->archive)
+              : archive_write_add_filter_none(tar->archive)) != ARCHIVE_OK ||
         archive_write_set_bytes_per_block(tar->archive, BLOCK_SIZE) != ARCHIVE_OK ||
         archive_write_set_bytes_in_last_block(tar->archive, 1) != ARCHIVE_OK ||
         archive_write_open(tar->archive, tar, NULL, write_block, NULL) != ARCHIVE_OK)
@@ -56,6 +60,28 @@ enum coffer_status tar_out_create(
 no_memory:
     tar_out_destroy(tar);
     return error_set(err, COFFER_OVERLOADED, "no memory to write an archive; try again later");
+}
+
+enum coffer_status tar_out_create(
+    tar_out_write *write, void *context, struct tar_out **out, struct error *err)
+{
+    return create(false, write, context, out, err);
+}
+
+enum coffer_status tar_out_create_zstd(
+    tar_out_write *write, void *context, struct tar_out **out, struct error *err)
+{
+    return create(true, write, context, out, err);
+}
+
+void tar_out_set_time(struct tar_out *tar, uint64_t wall_ns)
+{
+    tar->time_ns = wall_ns;
+}
+
+uint64_t tar_out_entry_size(uint64_t size)
+{
+    return TAR_BLOCK + round_up(size, TAR_BLOCK);
 }
 
 static enum coffer_status finish_call(struct tar_out *tar, bool worked, struct error *err)
@@ -79,6 +105,7 @@ enum coffer_status tar_out_entry(
     archive_entry_set_size(tar->entry, (la_int64_t)size);
     archive_entry_set_filetype(tar->entry, AE_IFREG);
     archive_entry_set_perm(tar->entry, 0644);
+    archive_entry_set_mtime(tar->entry, (time_t)(tar->time_ns / NS_PER_S), 0);
     tar->left = size;
     return finish_call(tar, archive_write_header(tar->archive, tar->entry) == ARCHIVE_OK, err);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zstd.h>
 
 #include <cmocka.h>
 
@@ -162,6 +163,75 @@ static void test_refused(void **state)
     free(memory.data);
 }
 
+static void write_some(struct tar_out *out, bool end)
+{
+    static const size_t sizes[] = {0, 1, 511, 512, 513, 100000};
+    static char body[100000];
+
+    for (size_t i = 0; i < sizeof(body); i++)
+        body[i] = (char)(i * i >> 3);
+    tar_out_set_time(out, UINT64_C(1700000000123456789));
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        char name[TAR_OUT_NAME_MAX + 1];
+
+        memset(name, 'a' + (int)i, sizeof(name));
+        name[TAR_OUT_NAME_MAX] = '\0';
+        assert_int_equal(tar_out_entry(out, name, sizes[i], NULL), COFFER_OK);
+        assert_int_equal(tar_out_data(out, body, sizes[i], NULL), COFFER_OK);
+    }
+    if (end)
+        assert_int_equal(tar_out_end(out, NULL), COFFER_OK);
+    tar_out_destroy(out);
+}
+
+static void test_size_is_known_and_bytes_are_the_same(void **state)
+{
+    struct memory memory = {.refuse_at = SIZE_MAX}, again = {.refuse_at = SIZE_MAX};
+    struct tar_out *out;
+
+    (void)state;
+    assert_int_equal(tar_out_create(memory_write, &memory, &out, NULL), COFFER_OK);
+    write_some(out, true);
+    assert_int_equal(memory.used, tar_out_entry_size(0) + tar_out_entry_size(1) +
+                                      tar_out_entry_size(511) + tar_out_entry_size(512) +
+                                      tar_out_entry_size(513) + tar_out_entry_size(100000) +
+                                      TAR_OUT_END_SIZE);
+    assert_memory_equal(memory.data + 136, "14524770400", 11); /* the time, in octal digits */
+    assert_int_equal(tar_out_create(memory_write, &again, &out, NULL), COFFER_OK);
+    write_some(out, true);
+    assert_int_equal(again.used, memory.used);
+    assert_memory_equal(again.data, memory.data, memory.used);
+    free(again.data);
+    free(memory.data);
+}
+
+static void test_zstd(void **state)
+{
+    struct memory plain = {.refuse_at = SIZE_MAX}, packed = {.refuse_at = SIZE_MAX},
+                  half = {.refuse_at = SIZE_MAX};
+    struct tar_out *out;
+    char *text;
+
+    (void)state;
+    assert_int_equal(tar_out_create(memory_write, &plain, &out, NULL), COFFER_OK);
+    write_some(out, true);
+    assert_int_equal(tar_out_create_zstd(memory_write, &packed, &out, NULL), COFFER_OK);
+    write_some(out, true);
+    text = malloc(plain.used + 1);
+    assert_non_null(text);
+    assert_true(packed.used < plain.used);
+    assert_int_equal(ZSTD_decompress(text, plain.used + 1, packed.data, packed.used), plain.used);
+    assert_memory_equal(text, plain.data, plain.used);
+    assert_int_equal(tar_out_create_zstd(memory_write, &half, &out, NULL), COFFER_OK);
+    write_some(out, false);
+    assert_true(half.used == 0 ||
+                ZSTD_isError(ZSTD_decompress(text, plain.used + 1, half.data, half.used)));
+    free(text);
+    free(half.data);
+    free(packed.data);
+    free(plain.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +239,8 @@ int main(void)
         cmocka_unit_test(test_huge_entry),
         cmocka_unit_test(test_half_an_archive_has_no_end),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_size_is_known_and_bytes_are_the_same),
+        cmocka_unit_test(test_zstd),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

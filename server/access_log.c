@@ -13,7 +13,8 @@ bool access_log_wanted(void)
 void access_log(const struct exchange *exchange, uint64_t sent, bool whole)
 {
     int status = exchange->reply.status;
-    enum log_level level = status >= 500 ? LOG_WARN : LOG_DEBUG;
+    /* 505 is the client's doing. */
+    enum log_level level = status >= 500 && status != 505 ? LOG_WARN : LOG_DEBUG;
     struct slice trace = exchange->headers[HEADER_TRACEPARENT];
     double ms = 0;
 
@@ -23,7 +24,7 @@ void access_log(const struct exchange *exchange, uint64_t sent, bool whole)
         ms = (double)(clock_monotonic_ns() - exchange->started_ns) / NS_PER_MS;
     log_write(level, "request",
         "%s \"%.16s %.*s\" %d in=%llu out=%llu ms=%.2f route=%s state=%s%s%s%.*s",
-        exchange->request_id, exchange->method_text,
+        exchange->request_id, exchange->method_text[0] == '\0' ? "-" : exchange->method_text,
         (int)(exchange->target.size < 400 ? exchange->target.size : 400),
         (const char *)exchange->target.data, status, (unsigned long long)exchange->received,
         (unsigned long long)sent, ms, exchange->route == NULL ? "-" : exchange->route->path,

@@ -1,5 +1,6 @@
 /*
- * access_log.h - one line a request: at level debug, and at warn when the answer was 5xx.
+ * access_log.h - one line a request: at level debug, and at warn when the answer was 5xx (but 505).
+ * Of a request that libmicrohttpd refused, method and target may be missing.
  *
  * Costs one load and compare when the level is off.
  */

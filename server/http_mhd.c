@@ -13,6 +13,7 @@
 
 #include "server/access_log.h"
 #include "server/http_raw.h"
+#include "storage/base/bytes.h"
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
@@ -50,6 +51,7 @@ static void *on_request_line(void *context, const char *target, struct MHD_Conne
     call->socket =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     call->socket->request_seen = true;
+    call->socket->call = call;
     call->target = target;
     if (target != NULL)
         exchange_set_target(exchange, target, worker->options->path_size_max);
@@ -158,9 +160,11 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (call == NULL)
         return;
     *call_slot = NULL;
-    if (exchange_replied(call->exchange))
+    call->socket->call = NULL;
+    if (exchange_replied(call->exchange) && !call->refused)
         access_log(call->exchange, bytes_sent(call),
             call->queued && code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    http_stream_waits(call, false);
     exchange_close(call->exchange); /* and with it the call */
     atomic_store_explicit(&worker->closed,
         atomic_load_explicit(&worker->closed, memory_order_relaxed) + 1, memory_order_release);
@@ -175,9 +179,11 @@ static void connection_opened(
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     const union MHD_ConnectionInfo *address =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    struct http_connection *socket = calloc(1, sizeof(*socket));
+    /* Lines of its own: each request writes to it, and neighbours may be other workers'. */
+    struct http_connection *socket = aligned_alloc(64, round_up(sizeof(*socket), 64));
 
     invariant(socket != NULL && info != NULL);
+    memset(socket, 0, sizeof(*socket));
     socket->worker = worker;
     socket->fd = info->connect_fd;
     socket->local = address != NULL && address->client_addr != NULL &&
@@ -222,7 +228,7 @@ static void connection_closed(struct http_worker *worker, struct http_connection
     int copy;
 
     if (first_line_was_garbage(socket)) {
-        http_raw_bad_request(socket->fd);
+        http_refuse_raw(socket);
         linger = true;
     }
     if (linger) {
@@ -288,7 +294,10 @@ enum coffer_status http_worker_start(struct http_worker *worker, struct error *e
 {
     const struct http_options *options = worker->options;
     uint64_t timeout = options->timeout_ns / NS_PER_S;
+    enum coffer_status status = http_mhd_hook(err);
 
+    if (status != COFFER_OK)
+        return status;
     pthread_mutex_init(&worker->lock, NULL);
     worker->daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET |
@@ -329,23 +338,29 @@ unsigned http_worker_cut(struct http_worker *worker)
     return count;
 }
 
-static void sweep(const struct http_connection **connections, struct pollfd *polled, nfds_t count)
+static void sweep(struct http_connection *const *connections, struct pollfd *polled, nfds_t count)
 {
     if (poll(polled, count, 0) <= 0)
         return;
-    for (nfds_t i = 0; i < count; i++)
+    for (nfds_t i = 0; i < count; i++) {
+        if ((polled[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) == 0)
+            continue;
+        if (connections[i]->waiting != NULL)
+            exchange_cancel(connections[i]->waiting);
         /* It changes nothing, the other side has ended already, but it makes a new event. */
-        if ((polled[i].revents & POLLRDHUP) != 0 && !has_unread(connections[i]->fd))
+        if (!has_unread(connections[i]->fd))
             (void)shutdown(connections[i]->fd, SHUT_RD);
+    }
 }
 
 void http_worker_sweep(struct http_worker *worker)
 {
-    const struct http_connection *connections[SWEEP_MAX];
+    struct http_connection *connections[SWEEP_MAX];
     struct pollfd polled[SWEEP_MAX];
     nfds_t count = 0;
 
-    pthread_mutex_lock(&worker->lock); /* while it is held, no descriptor is closed */
+    /* While it is held, no descriptor is closed and no exchange that waits. */
+    pthread_mutex_lock(&worker->lock);
     for (struct http_connection *each = worker->first; each != NULL; each = each->next) {
         connections[count] = each;
         polled[count++] = (struct pollfd){.fd = each->fd, .events = POLLRDHUP};
@@ -356,6 +371,16 @@ void http_worker_sweep(struct http_worker *worker)
     }
     sweep(connections, polled, count);
     pthread_mutex_unlock(&worker->lock);
+}
+
+void http_stream_waits(struct http_call *call, bool waits)
+{
+    if (call->waits == waits)
+        return;
+    call->waits = waits;
+    pthread_mutex_lock(&call->worker->lock);
+    call->socket->waiting = waits ? call->exchange : NULL;
+    pthread_mutex_unlock(&call->worker->lock);
 }
 
 uint64_t http_worker_active(const struct http_worker *worker)

@@ -1,6 +1,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "api/exchange_head.h"
 #include "server/http_mhd.h"
 #include "storage/base/invariant.h"
 
@@ -28,12 +29,22 @@ static bool is_clean(const char *text, size_t size)
     return dirty == 0;
 }
 
+/* It was hidden from libmicrohttpd, which so reads no body: whatever can be made of it (a blank
+ * behind the number), it is refused. */
+static void refuse_length(struct exchange *exchange, struct slice value)
+{
+    uint64_t length;
+    enum coffer_status status = exchange_length(value, &length);
+
+    exchange_refuse(exchange, status == COFFER_OK ? COFFER_BAD_REQUEST : status,
+        "Content-Length is not a number of bytes that a body has");
+}
+
 static enum MHD_Result on_header(void *context, enum MHD_ValueKind kind, const char *name,
     size_t name_size, const char *value, size_t value_size)
 {
     struct head_walk *walk = context;
 
-    (void)kind;
     if (value == NULL) {
         walk->broken = true;
         return MHD_NO;
@@ -53,6 +64,8 @@ static enum MHD_Result on_header(void *context, enum MHD_ValueKind kind, const c
         walk->broken = walk->broken || (name_size == 17 && value_size >= 7 &&
                                            strncasecmp(name, "transfer-encoding", 17) == 0);
     }
+    if (unlikely(kind == HTTP_HIDDEN_KIND && name_size == HTTP_CONTENT_LENGTH_SIZE))
+        refuse_length(walk->exchange, slice_of(value, value_size));
     exchange_add_header(walk->exchange, name, name_size, value, value_size);
     return MHD_YES;
 }
@@ -88,7 +101,7 @@ void http_head_read(struct http_call *call, const char *method, const char *vers
     exchange_set_method(exchange, method);
     if (header_size > call->worker->options->header_size_max)
         exchange_refuse(exchange, COFFER_HEADERS_TOO_LARGE, NULL);
-    (void)MHD_get_connection_values_n(call->connection, MHD_HEADER_KIND, on_header, &walk);
+    (void)MHD_get_connection_values_n(call->connection, HTTP_HEADER_KINDS, on_header, &walk);
     if (unlikely(walk.broken || !ends_there(&walk, method, header_size)))
         bad(exchange, "a header line is malformed (a NUL, a folded line, a space before the "
                       "colon, or a control character)");

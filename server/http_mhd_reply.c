@@ -31,12 +31,15 @@ static ssize_t read_stream(void *context, uint64_t at, char *out, size_t max)
     (void)at;
     do {
         status = exchange_read(call->exchange, out, max, &size, &err);
+        /* Before it is parked: whoever wakes it may be the last to see it. */
+        http_stream_waits(call, status == COFFER_AGAIN);
         if (status == COFFER_AGAIN && exchange_park(call->exchange))
             return 0;
     } while (status == COFFER_AGAIN);
     if (status != COFFER_OK) {
-        log_write(LOG_ERROR, "reply_cut", "%s: %s: %s", call->exchange->request_id,
-            status_code(status), err.text);
+        /* A channel that is followed has no end before the server's, or the client's. */
+        log_write(status == COFFER_DRAINING ? LOG_INFO : LOG_ERROR, "reply_cut", "%s: %s: %s",
+            call->exchange->request_id, status_code(status), err.text);
         return MHD_CONTENT_READER_END_WITH_ERROR;
     }
     call->streamed += size;
@@ -76,13 +79,19 @@ static void *not_const(const void *data)
     return same.out;
 }
 
+struct MHD_Response *http_response_of_memory(
+    const void *data, size_t size, enum MHD_ResponseMemoryMode mode)
+{
+    return MHD_create_response_from_buffer(size, not_const(data), mode);
+}
+
 static struct MHD_Response *make_response(struct http_call *call)
 {
     const struct reply *reply = &call->exchange->reply;
     uint64_t size = reply->size == REPLY_SIZE_UNKNOWN ? MHD_SIZE_UNKNOWN : reply->size;
 
     if (size == 0)
-        return MHD_create_response_from_buffer(0, not_const(""), MHD_RESPMEM_PERSISTENT);
+        return http_response_of_memory("", 0, MHD_RESPMEM_PERSISTENT);
     if (call->exchange->method == METHOD_HEAD || reply->status == 304)
         return MHD_create_response_from_callback(size, 1, read_nothing, NULL, NULL);
     switch (reply->form) {
@@ -95,27 +104,33 @@ static struct MHD_Response *make_response(struct http_call *call)
     case REPLY_EMPTY:
     case REPLY_MEMORY:
     default:
-        return MHD_create_response_from_buffer(
-            (size_t)size, not_const(reply->data), MHD_RESPMEM_PERSISTENT);
+        return http_response_of_memory(reply->data, (size_t)size, MHD_RESPMEM_PERSISTENT);
     }
 }
 
-enum MHD_Result http_reply_queue(struct http_call *call)
+enum MHD_Result http_response_queue(
+    struct MHD_Connection *connection, const struct reply *reply, struct MHD_Response *response)
 {
-    const struct reply *reply = &call->exchange->reply;
-    struct MHD_Response *response = make_response(call);
     enum MHD_Result result = MHD_YES;
 
     if (response == NULL)
         return MHD_NO;
     for (unsigned i = 0; i < reply->header_count && result == MHD_YES; i++)
         result = MHD_add_response_header(response, reply->headers[i].name, reply->headers[i].value);
-    if (result == MHD_YES && unlikely(atomic_load_explicit(&call->worker->service->state,
-                                          memory_order_relaxed) == SERVICE_DRAINING))
-        result = MHD_add_response_header(response, "Connection", "close");
     if (result == MHD_YES)
-        result = MHD_queue_response(call->connection, (unsigned)reply->status, response);
+        result = http_mhd_queue_response(connection, (unsigned)reply->status, response);
     MHD_destroy_response(response);
-    call->queued = result == MHD_YES;
     return result;
+}
+
+enum MHD_Result http_reply_queue(struct http_call *call)
+{
+    struct exchange *exchange = call->exchange;
+
+    if (unlikely(atomic_load_explicit(&call->worker->service->state, memory_order_relaxed) ==
+                 SERVICE_DRAINING))
+        exchange_reply_header(exchange, "Connection", "close");
+    call->queued =
+        http_response_queue(call->connection, &exchange->reply, make_response(call)) == MHD_YES;
+    return call->queued ? MHD_YES : MHD_NO;
 }

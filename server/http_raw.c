@@ -58,12 +58,3 @@ bool http_raw_reply(int fd, const struct reply *reply)
     used += (size_t)reply->size;
     return send(fd, text, used, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)used;
 }
-
-void http_raw_bad_request(int fd)
-{
-    static const char reply[] = "HTTP/1.1 400 Bad Request\r\n"
-                                "Connection: close\r\n"
-                                "Content-Length: 0\r\n\r\n";
-
-    (void)!send(fd, reply, sizeof(reply) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}

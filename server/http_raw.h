@@ -12,5 +12,3 @@
 
 /* False: the reply is no small one in memory, or the socket did not take it. */
 bool http_raw_reply(int fd, const struct reply *reply);
-/* A bare 400. */
-void http_raw_bad_request(int fd);

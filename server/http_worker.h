@@ -14,15 +14,18 @@
 #include "server/http_server.h"
 
 struct MHD_Daemon;
+struct http_call; /* http_mhd.h */
 
 /* A socket that libmicrohttpd serves. */
 struct http_connection {
     struct http_worker *worker;
     struct http_connection *next, *previous; /* (worker.lock) */
     int fd;
-    bool local;        /* a unix socket: no web page reaches it */
-    bool request_seen; /* at least one request line could be read */
-    bool linger;       /* an answer was sent while the client may still be sending */
+    struct http_call *call;   /* the request under way whose first line was read, or NULL */
+    bool local;               /* a unix socket: no web page reaches it */
+    bool request_seen;        /* at least one request line could be read */
+    bool linger;              /* an answer was sent while the client may still be sending */
+    struct exchange *waiting; /* (worker.lock) its reply is sent as far as there is any of it */
 };
 
 /* What the workers tell the acceptor. */
@@ -49,9 +52,11 @@ MUST_USE enum coffer_status http_worker_start(struct http_worker *worker, struct
 void http_worker_add(struct http_worker *worker, int fd, const struct listen_address *peer);
 /* Cut all connections: what is under way on them ends as if the client had gone. How many. */
 unsigned http_worker_cut(struct http_worker *worker);
-/* Tell libmicrohttpd of clients that have closed. It reads until it gets less than it asked for,
- * and the kernel reports an end only once: one that came together with the last bytes it would see
- * after the timeout, and an upload would live as long. To be called now and then. */
+/* Look for clients that have closed, and tell libmicrohttpd. It reads until it gets less than it
+ * asked for, and the kernel reports an end only once: one that came together with the last bytes it
+ * would see after the timeout, and an upload would live as long. And it does not look at the
+ * sockets of suspended connections: a reply that waits for more to send is cancelled. To be called
+ * now and then. */
 void http_worker_sweep(struct http_worker *worker);
 /* Requests that are not answered to the last byte yet. */
 uint64_t http_worker_active(const struct http_worker *worker);

@@ -1,6 +1,6 @@
 /*
- * Start: addresses, listeners, HTTP (everything but health is answered 503 so far), store, ready.
- * Stop:  no more connections, requests under way, HTTP threads, bulk threads, store.
+ * Start: addresses, listeners, HTTP (everything but health is answered 503 so far), store, jobs,
+ * ready. Stop:  no more connections, requests under way, HTTP threads, bulk threads, jobs, store.
  */
 #include "server/lifecycle.h"
 
@@ -11,12 +11,14 @@
 #include <sys/resource.h>
 
 #include "api/bulk.h"
+#include "api/close_job.h"
 #include "server/host_guard.h"
 #include "server/http_server.h"
 #include "server/listen.h"
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
+#include "storage/datasets.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, DESCRIPTORS_SPARE = 1024 };
 
@@ -27,6 +29,7 @@ struct server {
     size_t listener_count;
     struct host_guard guard;
     struct http_server *http;
+    struct close_jobs *close_jobs;
 };
 
 /* ---- signals ---- */
@@ -194,6 +197,7 @@ static enum coffer_status start(struct server *server, struct error *err)
     status = store_open(&store, &server->service.store, err);
     if (status != COFFER_OK)
         return status;
+    server->close_jobs = close_jobs_create(server->service.store, server->options->notify_delay);
     atomic_store_explicit(&server->service.state, SERVICE_READY, memory_order_release);
     log_ready(server);
     return COFFER_OK;
@@ -207,6 +211,10 @@ static int stop(struct server *server, int code)
     uint64_t cut = 0;
 
     atomic_store_explicit(&server->service.state, SERVICE_DRAINING, memory_order_release);
+    if (server->service.store != NULL) { /* what follows a channel or a job might never end */
+        store_datasets_drain(server->service.store);
+        store_jobs_drain(server->service.store);
+    }
     if (server->http != NULL) {
         http_server_stop_accepting(server->http);
         close_listeners(server);
@@ -222,6 +230,7 @@ static int stop(struct server *server, int code)
         log_write(LOG_ERROR, "stop_failed", "%s: %s", status_code(err.status), err.text);
         code = EXIT_FAILED;
     }
+    close_jobs_destroy(server->close_jobs);
     return code;
 }
 

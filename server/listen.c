@@ -131,7 +131,7 @@ static enum coffer_status remove_stale(const struct listen_address *address, str
 
 static int bind_socket(int fd, const struct listen_address *address)
 {
-    int on = 1;
+    const int on = 1, keep_idle = 60, keep_interval = 15, keep_count = 4; /* seconds, probes */
     int result;
     mode_t mask;
 
@@ -141,6 +141,12 @@ static int bind_socket(int fd, const struct listen_address *address)
             (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
         /* Inherited by accepted sockets: an answer is one write, it need not wait for more. */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        /* A client that lost its network says no goodbye, and one that follows a channel is sent
+         * nothing for hours: ask whether it is still there. */
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &keep_idle, sizeof(keep_idle));
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &keep_interval, sizeof(keep_interval));
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &keep_count, sizeof(keep_count));
         return bind(fd, &address->at.any, address->size);
     }
     mask = umask(0117); /* owner and group: 0660 from its first moment */

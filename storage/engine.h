@@ -3,8 +3,13 @@
  * all of them. Everything above (chunk/, channel/) needs only this.
  *
  * An engine keeps chunks (immutable bytes named by SHA-256), the segments that large chunks are
- * cut into, and nothing that is not durable: commit() is the one way in, and what it has stored
- * is on stable storage and visible when it returns.
+ * cut into, partitions, and nothing that is not durable: commit() is the one way in, and what it
+ * has stored is on stable storage and visible when it returns.
+ *
+ * A partition is a small database of rows (key, value; ordered by key as bytes) and of blocks
+ * (bytes under a number). One ENGINE_BATCH changes it: at most one block, any number of rows, all
+ * or nothing, also after a crash. A block that comes without rows is staged: nothing refers to it
+ * until a later batch claims it, and what was not claimed is forgotten at the next start.
  *
  * Threads: any thread may call any op unless its comment says otherwise.
  * Memory:  no op keeps a pointer it is given past its return.
@@ -18,8 +23,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "storage/base/codec_id.h"
 #include "storage/base/digest.h"
 #include "storage/base/engine_row.h"
+#include "storage/base/partition.h"
+#include "storage/base/slice.h"
 #include "storage/base/status.h"
 
 enum {
@@ -34,12 +42,21 @@ enum engine_op_kind {
     ENGINE_SEGMENT,  /* segment `segment` of upload `upload`; invisible until its manifest */
     ENGINE_MANIFEST, /* a chunk made of the segments of `upload`, all committed before */
     ENGINE_DELETE,   /* all of `keys` at once; those that are not there count as deleted */
+    ENGINE_BATCH,    /* a block, rows and claims of one partition, all or nothing */
+    ENGINE_DROP,     /* a partition with all of its rows and blocks; its id is never used again */
+};
+
+struct engine_change { /* of one row */
+    struct slice key, value;
+    bool remove; /* the row goes; no value */
+    bool fresh;  /* the caller knows that there is no such row: saves a lookup */
 };
 
 struct engine_op {
     enum engine_op_kind kind;
     struct digest key; /* PUT, MANIFEST */
-    void *body;        /* PUT, SEGMENT: content, between ENGINE_HEADROOM and ENGINE_TAILROOM */
+    void *body;        /* PUT, SEGMENT, BATCH with a block: content, between ENGINE_HEADROOM and
+                          ENGINE_TAILROOM, which is there also for no bytes */
     uint64_t size;     /* of the content; MANIFEST: of the whole chunk */
     bool replace;      /* PUT, MANIFEST: a copy is there and damaged; take its place */
     struct upload_id upload;   /* SEGMENT, MANIFEST */
@@ -47,8 +64,20 @@ struct engine_op {
     uint64_t segment_size;     /* SEGMENT, MANIFEST: of all segments but the last */
     const struct digest *keys; /* DELETE; distinct */
     size_t key_count;
+    struct partition_id partition; /* BATCH, DROP */
+    bool has_block;                /* BATCH: `body` and `size` are block `block` */
+    struct block_id block;
+    enum codec block_codec;              /* CODEC_NONE: stored as it is; CODEC_ZSTD: if worth it */
+    int block_level;                     /* of zstd; 0: the engine's own setting */
+    const struct engine_change *changes; /* BATCH; distinct keys */
+    size_t change_count;
+    const struct block_id *claims; /* BATCH: staged blocks, durable before, that stay from now on */
+    size_t claim_count;
+    const struct block_id *drops; /* BATCH: claimed blocks that nothing refers to any more */
+    size_t drop_count;
     /* Out: */
-    uint64_t stored_size; /* PUT, SEGMENT: bytes as stored; MANIFEST: in, the sum of its segments */
+    uint64_t stored_size; /* PUT, SEGMENT, BATCH with a block: bytes as stored; MANIFEST: in, the
+                             sum of its segments */
     uint64_t deleted;     /* DELETE: how many were there */
     enum coffer_status status;
 };
@@ -84,8 +113,10 @@ struct engine {
 struct engine_ops {
     const char *name;
     /* Store all ops: each op's status says whether it is durable and visible. The result is the
-     * first failure, for the log. A lane is a number below the engine's lane count; one thread at
-     * a time uses a lane, different lanes run in parallel. Either all keys of a DELETE are gone
+     * first failure, for the log. They take effect in their order; each of them, not all together,
+     * is whole or not at all. COFFER_CONTENT_TOO_LARGE: a batch of more than an engine can write
+     * at once (1 GiB), and only that. A lane is a number below the engine's lane count; one thread
+     * at a time uses a lane, different lanes run in parallel. Either all keys of a DELETE are gone
      * after a crash, or none. */
     enum coffer_status (*commit)(struct engine *engine, unsigned lane, struct engine_op **ops,
         size_t count, struct error *err);
@@ -105,6 +136,27 @@ struct engine_ops {
     enum coffer_status (*scan)(struct engine *engine, const struct digest *after,
         struct digest *keys, struct engine_row *rows, size_t count, size_t *found,
         struct error *err);
+    /* The row's value, malloced with a NUL after it; the caller frees it. *found false: none. */
+    enum coffer_status (*row_get)(struct engine *engine, const struct partition_id *partition,
+        struct slice key, void **value, size_t *size, bool *found, struct error *err);
+    /* Visit the partition's rows whose key begins with `prefix`, ascending from the first key >=
+     * `from` (empty: the first), or with `backwards` descending from the last key <= `from` (empty:
+     * the last); until visit answers false. All of it is as at one moment, however long it takes.
+     * Key and value are borrowed for the call, which must not call the engine. */
+    enum coffer_status (*row_scan)(struct engine *engine, const struct partition_id *partition,
+        struct slice prefix, struct slice from, bool backwards,
+        bool (*visit)(void *context, struct slice key, struct slice value), void *context,
+        struct error *err);
+    /* A number that no call has returned before, in this run or in an earlier one of which
+     * anything durable came: for block numbers. */
+    uint64_t (*next_number)(struct engine *engine);
+    /* Where a block lies, claimed or staged. COFFER_OK or COFFER_NO_SUCH_CHUNK. */
+    enum coffer_status (*find_block)(struct engine *engine, const struct partition_id *partition,
+        const struct block_id *block, struct engine_row *row, struct error *err);
+    /* Forget staged blocks that will not be claimed (those that are stay); no commit that names
+     * them is under way. */
+    enum coffer_status (*drop_blocks)(struct engine *engine, const struct partition_id *partition,
+        const struct block_id *blocks, size_t count, struct error *err);
     /* Forget segments 0 .. count - 1 of an upload that will have no manifest. */
     enum coffer_status (*drop_upload)(
         struct engine *engine, const struct upload_id *upload, uint64_t count, struct error *err);

@@ -7,7 +7,9 @@
 #include "storage/base/invariant.h"
 #include "storage/chunk/store_parts.h"
 #include "storage/codec/codec.h"
+#include "storage/dataset/dataset_set.h"
 #include "storage/folder.h"
+#include "storage/maintain/job_set.h"
 #include "storage/memory/memory_engine.h"
 #include "storage/pack/local_engine.h"
 
@@ -127,15 +129,23 @@ static enum coffer_status open_parts(struct store *store, struct error *err)
             methods[options->io_method], COLD_DEPTH, COLD_THREADS, &store->cold, err);
     if (status == COFFER_OK)
         status = lane_set_create(store->engine, &lanes, &store->lanes, err);
+    if (status == COFFER_OK)
+        status = dataset_set_create(store, &store->datasets, err);
+    if (status == COFFER_OK)
+        status = job_set_create(store, &store->jobs, err);
     return status;
 }
 
 /* Release what there is; the store may be half open. */
 static enum coffer_status release(struct store *store, struct error *err)
 {
-    bool durable = lane_set_destroy(store->lanes);
     enum coffer_status status = COFFER_OK;
+    bool durable;
 
+    job_set_destroy(store->jobs); /* they write until they have stopped */
+    dataset_set_quiesce(store->datasets);
+    durable = lane_set_destroy(store->lanes);
+    dataset_set_destroy(store->datasets);
     cold_reader_destroy(store->cold);
     if (store->engine != NULL)
         status = store->engine->ops->close(store->engine, err);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -17,40 +16,6 @@
 #include "storage/codec/codec.h"
 #include "storage/engine.h"
 #include "tests/support/engine_suite.h"
-
-static int set_up_as(void **state, bool persistent)
-{
-    struct suite *suite = calloc(1, sizeof(*suite));
-
-    invariant(suite != NULL);
-    fixture_init(&suite->fixture, ENGINE_LOCAL);
-    invariant(mkdir(suite->fixture.data_dir, 0750) == 0);
-    suite->persistent = persistent;
-    suite_open(suite);
-    *state = suite;
-    return 0;
-}
-
-static int set_up_memory(void **state)
-{
-    return set_up_as(state, false);
-}
-
-static int set_up_local(void **state)
-{
-    return set_up_as(state, true);
-}
-
-static int tear_down(void **state)
-{
-    struct suite *suite = *state;
-
-    if (suite->engine != NULL)
-        suite_close(suite);
-    fixture_release(&suite->fixture);
-    free(suite);
-    return 0;
-}
 
 /* ---- the promises ---- */
 
@@ -460,12 +425,6 @@ static void test_lanes_in_parallel(void **state)
         items_free(jobs[i].items, ROUNDS * ITEMS_A_ROUND);
     free(jobs);
 }
-
-#define CONTRACT(test)                                                                             \
-    {#test " (memory)", test, set_up_memory, tear_down, NULL},                                     \
-    {                                                                                              \
-#test " (local)", test, set_up_local, tear_down, NULL                                      \
-    }
 
 int main(void)
 {

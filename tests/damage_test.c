@@ -5,7 +5,6 @@
  * group of records of a pack that is not sealed, which cannot be told from a torn tail when there
  * is no index. The same for STORE and for the index, which may be lost, but not lie.
  */
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,22 +17,19 @@
 #include "storage/base/bytes.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
-#include "storage/pack/pack_scan.h"
 #include "storage/store.h"
+#include "tests/support/pack_records.h"
 #include "tests/support/store_fixture.h"
 
-enum { CHUNKS = 10, RECORDS_MAX = 40, DELETED = 3, SEGMENTED = 5, RECORD_SMALL = 65536 };
+enum { CHUNKS = 10, DELETED = 3, SEGMENTED = 5, RECORD_SMALL = 65536 };
 
 struct suite {
     struct store_fixture fixture;
     uint8_t *data[CHUNKS];
     size_t sizes[CHUNKS];
     struct digest keys[CHUNKS];
-    struct pack_scan_item records[RECORDS_MAX]; /* of the first pack */
-    size_t record_count;
-    uint64_t pack_size; /* of its file */
+    struct pack_records records; /* of the first pack */
     char pack_path[FIXTURE_PATH_SIZE + 80];
-    bool sealed;
 };
 
 static void quiet(void)
@@ -73,33 +69,6 @@ static void seal_first_pack(struct suite *suite)
     free(large);
 }
 
-static void scan_records(struct suite *suite)
-{
-    int fd = open(suite->pack_path, O_RDONLY | O_CLOEXEC);
-    uint8_t header[PACK_HEADER_SIZE];
-    struct pack_header pack;
-    struct pack_scan *scan;
-
-    invariant(fd >= 0 && read(fd, header, sizeof(header)) == sizeof(header));
-    assert_int_equal(pack_header_decode(header, &pack, NULL), COFFER_OK);
-    suite->pack_size = (uint64_t)lseek(fd, 0, SEEK_END);
-    scan = pack_scan_begin(
-        fd, "test", pack.nonce, PACK_HEADER_SIZE, suite->pack_size, SCAN_PAYLOADS_ALL);
-    for (;;) {
-        struct pack_scan_item *item = &suite->records[suite->record_count];
-
-        assert_int_equal(pack_scan_next(scan, item, NULL), COFFER_OK);
-        if (item->kind == PACK_SCAN_END)
-            break;
-        assert_true(item->kind == PACK_SCAN_RECORD && item->payload_good);
-        suite->sealed = item->header.type == RECORD_SEAL;
-        suite->record_count++;
-        assert_true(suite->record_count < RECORDS_MAX);
-    }
-    pack_scan_end(scan);
-    close(fd);
-}
-
 static int set_up_as(void **state, bool sealed)
 {
     struct suite *suite = calloc(1, sizeof(*suite));
@@ -115,8 +84,8 @@ static int set_up_as(void **state, bool sealed)
     fixture_close(&suite->fixture);
     (void)snprintf(suite->pack_path, sizeof(suite->pack_path), "%s",
         fixture_data_path(&suite->fixture, "packs/0000000001.pack"));
-    scan_records(suite);
-    assert_int_equal(suite->sealed, sealed);
+    suite->records = pack_records_read(suite->pack_path);
+    assert_int_equal(suite->records.sealed, sealed);
     *state = suite;
     return 0;
 }
@@ -137,6 +106,7 @@ static int tear_down(void **state)
 
     for (size_t i = 0; i < CHUNKS; i++)
         free(suite->data[i]);
+    pack_records_release(&suite->records);
     fixture_release(&suite->fixture);
     free(suite);
     return 0;
@@ -152,30 +122,6 @@ static uint64_t damaged_of(struct suite *suite)
 
 /* ---- what was hit ---- */
 
-/* The record that byte `at` belongs to, or NULL: the header of the pack. */
-static const struct pack_scan_item *record_at(const struct suite *suite, uint64_t at)
-{
-    for (size_t i = 0; i < suite->record_count; i++)
-        if (at >= suite->records[i].offset &&
-            at < suite->records[i].offset + suite->records[i].size)
-            return &suite->records[i];
-    return NULL;
-}
-
-static bool is_padding(const struct pack_scan_item *record, uint64_t at)
-{
-    return at >= record->offset + RECORD_HEADER_SIZE + record->header.stored_size;
-}
-
-/* Whether a later record says that everything up to here was durable. */
-static bool is_known_durable(const struct suite *suite, const struct pack_scan_item *record)
-{
-    for (size_t i = 0; i < suite->record_count; i++)
-        if (suite->records[i].header.durable > record->offset)
-            return true;
-    return suite->sealed && record->header.type != RECORD_SEAL;
-}
-
 /* Whether the record is (a part of) the chunk, or its deletion. */
 static bool concerns(const struct suite *suite, const struct pack_scan_item *record, size_t chunk)
 {
@@ -188,6 +134,8 @@ static bool concerns(const struct suite *suite, const struct pack_scan_item *rec
     case RECORD_TOMBSTONE:
         return chunk == DELETED;
     case RECORD_SEAL:
+    case RECORD_BATCH:
+    case RECORD_DROP:
         return false;
     }
     return false;
@@ -220,7 +168,7 @@ static void check_all_good(struct suite *suite)
 /* Which bytes to flip: all of what is small, three of each large payload. */
 static uint64_t next_byte(const struct suite *suite, uint64_t at, uint64_t stride)
 {
-    const struct pack_scan_item *record = record_at(suite, at);
+    const struct pack_scan_item *record = pack_record_at(&suite->records, at);
 
     if (record != NULL && record->size > 10000 && at >= record->offset + RECORD_HEADER_SIZE)
         return min_u64(at + record->size / 2, record->offset + record->size);
@@ -235,8 +183,8 @@ static void test_every_byte_with_an_index(void **state)
     uint64_t flips = 0;
 
     fixture_open(&suite->fixture);
-    for (uint64_t at = 0; at < suite->pack_size; at = next_byte(suite, at, 1)) {
-        const struct pack_scan_item *record = record_at(suite, at);
+    for (uint64_t at = 0; at < suite->records.pack_size; at = next_byte(suite, at, 1)) {
+        const struct pack_scan_item *record = pack_record_at(&suite->records, at);
 
         file_flip(suite->pack_path, at, (uint8_t)(1U << at % 8));
         for (size_t i = 0; i < CHUNKS; i++) {
@@ -244,7 +192,8 @@ static void test_every_byte_with_an_index(void **state)
 
             if (i == DELETED)
                 wanted = COFFER_NO_SUCH_CHUNK;
-            else if (record != NULL && concerns(suite, record, i) && !is_padding(record, at) &&
+            else if (record != NULL && concerns(suite, record, i) &&
+                     !pack_record_is_padding(record, at) &&
                      at >= record->offset + RECORD_HEADER_SIZE &&
                      record->header.type != RECORD_MANIFEST)
                 wanted = COFFER_DATA_CORRUPT; /* headers and manifests are in the index, too */
@@ -262,7 +211,7 @@ static void test_every_byte_with_an_index(void **state)
 
 static void check_after_rebuild(struct suite *suite, uint64_t at)
 {
-    const struct pack_scan_item *record = record_at(suite, at);
+    const struct pack_scan_item *record = pack_record_at(&suite->records, at);
     bool reported;
     enum coffer_status got[CHUNKS];
 
@@ -274,14 +223,15 @@ static void check_after_rebuild(struct suite *suite, uint64_t at)
         return;
     }
     for (size_t i = 0; i < CHUNKS; i++) {
-        if (!concerns(suite, record, i) || is_padding(record, at))
+        if (!concerns(suite, record, i) || pack_record_is_padding(record, at))
             assert_int_equal(got[i], i == DELETED ? COFFER_NO_SUCH_CHUNK : COFFER_OK);
         else if (record->header.type != RECORD_TOMBSTONE && i != DELETED)
-            assert_true(
-                got[i] == COFFER_DATA_CORRUPT ||
-                (got[i] == COFFER_NO_SUCH_CHUNK && (reported || !is_known_durable(suite, record))));
+            assert_true(got[i] == COFFER_DATA_CORRUPT ||
+                        (got[i] == COFFER_NO_SUCH_CHUNK &&
+                            (reported || !pack_record_is_known_durable(&suite->records, record))));
     }
-    if (!is_padding(record, at) && is_known_durable(suite, record))
+    if (!pack_record_is_padding(record, at) &&
+        pack_record_is_known_durable(&suite->records, record))
         assert_true(reported);
 }
 
@@ -289,7 +239,7 @@ static void flip_and_rebuild(struct suite *suite, uint64_t stride)
 {
     uint64_t flips = 0;
 
-    for (uint64_t at = 0; at < suite->pack_size; at = next_byte(suite, at, stride)) {
+    for (uint64_t at = 0; at < suite->records.pack_size; at = next_byte(suite, at, stride)) {
         struct store_fixture *fixture = &suite->fixture;
         size_t size;
         uint8_t *kept = file_bytes(suite->pack_path, &size);
@@ -321,8 +271,8 @@ static void test_putting_again_heals(void **state)
 {
     struct suite *suite = *state;
 
-    for (size_t i = 0; i < suite->record_count; i++) {
-        const struct pack_scan_item *record = &suite->records[i];
+    for (size_t i = 0; i < suite->records.count; i++) {
+        const struct pack_scan_item *record = &suite->records.items[i];
 
         if (record->header.stored_size > 0 && record->header.type != RECORD_TOMBSTONE &&
             record->header.type != RECORD_SEAL)

@@ -1,7 +1,8 @@
 /*
- * Goal: whatever comes through the socket, cofferd answers 4xx or closes: it never hangs, never
- * dies, stores nothing of it, and holds no memory for it afterwards. Method: raw sockets against a
- * server with short timeouts; after each case a fresh connection is served as if nothing had been.
+ * Goal: whatever comes through the socket, cofferd answers with a problem (4xx) or closes: it never
+ * hangs, never dies, stores nothing of it, and holds no memory for it afterwards. Method: raw
+ * sockets against a server with short timeouts; after each case a fresh connection is served as if
+ * nothing had been.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -53,18 +54,21 @@ static void check_unharmed(void)
 
 enum end { STAY, HALF_CLOSE };
 
-/* Send and read to the end: the status, or RAW_CLOSED. */
+/* Send and read to the end: the status, or RAW_CLOSED. A refusal must be a problem. */
 static int try(const void *data, size_t size, enum end end)
 {
+    char answer[8000];
     int fd = raw_connect(server.address), status;
 
     assert_true(fd >= 0);
     (void)raw_send(fd, data, size); /* it may be cut off on the way, as it deserves */
     if (end == HALF_CLOSE)
         (void)shutdown(fd, SHUT_WR);
-    status = raw_read_end(fd, PATIENCE_S, NULL, 0);
+    status = raw_read_end(fd, PATIENCE_S, answer, sizeof(answer));
     raw_close(fd);
     assert_int_not_equal(status, RAW_HANG);
+    if (status >= 400)
+        check_raw_problem(answer, status, NULL);
     return status;
 }
 

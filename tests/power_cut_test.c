@@ -6,16 +6,12 @@
  * have left it, opened, and compared with what was acknowledged by then. The index is derived from
  * the packs: it is missing, or the one that was on the disk.
  */
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -23,7 +19,7 @@
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 #include "storage/store.h"
-#include "tests/support/disk_recorder.h"
+#include "tests/support/recorded_calls.h"
 #include "tests/support/store_fixture.h"
 
 enum { IDS = 40, OPS = 300, SNAPSHOTS_MAX = 16 };
@@ -46,71 +42,6 @@ static uint8_t *content_of(unsigned id, size_t *size)
 {
     *size = id % 10 == 4 ? FIXTURE_SEGMENT + 600 * id : id * 177;
     return content_make(*size, id + 1, id % 3 == 0 ? CONTENT_TEXT : CONTENT_RANDOM);
-}
-
-/* ---- in place of the C library's ---- */
-
-ssize_t pwritev(int fd, const struct iovec *vectors, int count, off_t offset)
-{
-    ssize_t written = syscall(SYS_pwritev, fd, vectors, (long)count, (long)offset, 0L);
-
-    if (written > 0)
-        recorder_note_write(fd, vectors, (uint64_t)offset, (uint64_t)written);
-    return written;
-}
-
-int ftruncate(int fd, off_t size)
-{
-    int result = (int)syscall(SYS_ftruncate, fd, (long)size);
-
-    if (result == 0)
-        recorder_note_truncate(fd, (uint64_t)size);
-    return result;
-}
-
-int fallocate(int fd, int mode, off_t offset, off_t size)
-{
-    int result = (int)syscall(SYS_fallocate, fd, (long)mode, (long)offset, (long)size);
-
-    if (result == 0)
-        recorder_note_allocate(fd, (uint64_t)offset, (uint64_t)size);
-    return result;
-}
-
-int fdatasync(int fd)
-{
-    int result = (int)syscall(SYS_fdatasync, fd);
-
-    if (result == 0)
-        recorder_note_sync(fd);
-    return result;
-}
-
-int fsync(int fd)
-{
-    int result = (int)syscall(SYS_fsync, fd);
-
-    if (result == 0)
-        recorder_note_sync(fd);
-    return result;
-}
-
-int unlink(const char *path)
-{
-    int result = (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-
-    if (result == 0)
-        recorder_note_unlink(path);
-    return result;
-}
-
-int unlinkat(int folder, const char *path, int flags)
-{
-    int result = (int)syscall(SYS_unlinkat, folder, path, flags);
-
-    if (result == 0)
-        recorder_note_unlink(path);
-    return result;
 }
 
 /* ---- the recorded run ---- */

@@ -84,6 +84,11 @@ expect '"name":"hello.txt"'
 expect "$key" # in the listing of the tar
 expect '"chunks":['
 expect '"engine":'
+expect '"records":1,"version":1'   # the append that was sent twice is one
+expect '"state":"staged"'
+expect '"state":"committed"'
+expect 'event 1event 2'
+expect 'dataset.json'
 status=$(curl --silent --output /dev/null --write-out '%{http_code}' "http://$address/v1/chunks/$key")
 [ "$status" = 404 ] || fail "the session deletes its chunk, but it answers $status"
 grep -c '^ *\(curl\|.*| *curl\)' "$folder/session" | sed 's/$/ commands of README.md work/'

@@ -169,7 +169,7 @@ bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter
     bool was_empty;
 
     lock_take(&lane->lock);
-    if (!take_room(lane, op->bytes, waiter)) {
+    if (waiter != NULL && !take_room(lane, op->bytes, waiter)) {
         wake_worker(lane, lane->first != NULL);
         return false;
     }
@@ -186,6 +186,41 @@ bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter
     wake_worker(
         lane, was_empty || lane->urgent == 1 || lane_is_due(lane, op->pushed_ns, &deadline));
     return true;
+}
+
+/* Under the lane's lock; a lane that buffers nothing has only urgent operations already. */
+static void make_urgent(struct lane *lane, struct lane_op *op)
+{
+    if (op->urgent || atomic_load(&op->state) != LANE_OP_QUEUED)
+        return;
+    op->urgent = true;
+    note_urgent(lane);
+}
+
+bool lane_grow(
+    struct lane *lane, struct lane_op *op, uint64_t bytes, bool urgent, struct lane_waiter *waiter)
+{
+    uint64_t deadline;
+    bool room, queued;
+
+    lock_take(&lane->lock);
+    room = take_room(lane, bytes, waiter);
+    queued = atomic_load(&op->state) == LANE_OP_QUEUED;
+    if (room) {
+        op->bytes += bytes;
+        *(queued ? &lane->queued_bytes : &lane->flushing_bytes) += bytes;
+    }
+    if (urgent || !room)
+        make_urgent(lane, op);
+    wake_worker(lane, lane->first != NULL && lane_is_due(lane, clock_monotonic_ns(), &deadline));
+    return room;
+}
+
+void lane_hurry_op(struct lane *lane, struct lane_op *op)
+{
+    lock_take(&lane->lock);
+    make_urgent(lane, op);
+    wake_worker(lane, lane->first != NULL);
 }
 
 bool lane_drop_op(struct lane *lane, struct lane_op *op)

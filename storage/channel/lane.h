@@ -45,6 +45,9 @@ struct lane_op {
     /* Or NULL: called by lane_push() when it takes the operation, under the lane's lock, so before
      * anything can happen to it. May take a lock of the rank PENDING. */
     void (*queued)(struct lane_op *op);
+    /* Or NULL: called by the worker right before the commit, with no lock held: the operation is
+     * completed only now (lane_grow()). Not COFFER_OK: it fails with that, and is not committed. */
+    enum coffer_status (*prepare)(struct lane_op *op);
 
     uint64_t seq;                    /* set by lane_push() */
     uint64_t pushed_ns;              /* the lane's own */
@@ -86,6 +89,8 @@ bool lane_set_destroy(struct lane_set *set);
 /* The default lane for an operation of so many bytes: large ones take all of them in turn, small
  * ones the first half, so that they share their syncs, and some are never behind a large one. */
 struct lane *lane_set_default(struct lane_set *set, uint64_t bytes);
+/* The default lane of something that always takes the same one, by its number. */
+struct lane *lane_set_steady(struct lane_set *set, unsigned number);
 /* The lane of this name, made if missing; an empty name: lane_set_default() for a small operation.
  * COFFER_BAD_NAME; COFFER_OVERLOADED when all names are in use. */
 MUST_USE enum coffer_status lane_set_get(
@@ -97,8 +102,15 @@ const char *lane_name(const struct lane *lane);
 
 /* Queue the operation, or answer false: the buffer is full. Then waiter->waker is called when room
  * has been set aside for it, first come first served; call again with the same waiter, or give
- * the room back with lane_give_room(). An empty buffer takes an operation of any size. */
+ * the room back with lane_give_room(). An empty buffer takes an operation of any size. Without a
+ * waiter it is always taken: for small operations of which there is one a request. */
 bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter);
+/* The same for `bytes` more of an operation that was pushed before and is not done: how an
+ * operation gathers content until it is prepared. `urgent`: from now on somebody waits for it. */
+bool lane_grow(
+    struct lane *lane, struct lane_op *op, uint64_t bytes, bool urgent, struct lane_waiter *waiter);
+/* Somebody waits for this operation from now on. */
+void lane_hurry_op(struct lane *lane, struct lane_op *op);
 void lane_give_room(
     struct lane *lane, struct lane_waiter *waiter); /* a no-op if none was granted */
 /* Take an operation that is still queued out again; its done() is not called. */

@@ -251,6 +251,11 @@ struct lane *lane_set_default(struct lane_set *set, uint64_t bytes)
     return set->defaults[atomic_fetch_add_explicit(&set->turn, 1, memory_order_relaxed) % lanes];
 }
 
+struct lane *lane_set_steady(struct lane_set *set, unsigned number)
+{
+    return set->defaults[number % set->settings.default_lanes];
+}
+
 enum coffer_status lane_set_get(
     struct lane_set *set, struct slice name, struct lane **out, struct error *err)
 {

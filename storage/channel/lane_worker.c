@@ -76,12 +76,16 @@ static void flush(struct lane *lane, struct engine_op **ops)
     uint64_t bytes = 0, last_seq = 0, failed = 0;
     struct error error;
     enum coffer_status status;
-    size_t count = 0;
+    size_t count = 0, prepared = 0;
 
     lock_drop(&lane->lock);
-    for (op = batch; op != NULL; op = op->next)
-        ops[count++] = &op->op;
-    status = engine->ops->commit(engine, lane->number, ops, count, &error);
+    for (op = batch; op != NULL; op = op->next) {
+        op->op.status = op->prepare == NULL ? COFFER_OK : op->prepare(op);
+        if (op->op.status == COFFER_OK)
+            ops[count++] = &op->op;
+        prepared++;
+    }
+    status = count == 0 ? COFFER_OK : engine->ops->commit(engine, lane->number, ops, count, &error);
     if (status != COFFER_OK && status != COFFER_DISK_FULL) /* the engine tells that once */
         log_write(LOG_ERROR, "write_failed", "channel %s: %s", lane->name, error.text);
     lock_take(&lane->lock);
@@ -90,14 +94,15 @@ static void flush(struct lane *lane, struct engine_op **ops)
         if (op->op.status != COFFER_OK) {
             note_failure(lane, op);
             failed++;
-        } else if (op->op.kind == ENGINE_PUT || op->op.kind == ENGINE_SEGMENT) {
+        } else if (op->op.kind == ENGINE_PUT || op->op.kind == ENGINE_SEGMENT ||
+                   (op->op.kind == ENGINE_BATCH && op->op.has_block)) {
             bytes += op->op.size;
         }
     }
     /* Before anybody is answered, so that who is answered finds the numbers right. */
     lane->flushing_bytes = lane->flushing_count = 0;
     lane->flushed_bytes += bytes;
-    lane->flushed_records += count - failed;
+    lane->flushed_records += prepared - failed;
     lane->syncs++;
     lane->last_sync_ns = clock_wall_ns();
     lane->settling = true;

@@ -24,7 +24,9 @@ struct store {
     struct budget budget;      /* bodies on their way in */
     struct budget read_budget; /* content that is copied to be sent; never waited for */
     struct cold_reader *cold;
-    int lock_fd; /* -1: none */
+    struct dataset_set *datasets; /* storage/dataset/ */
+    struct job_set *jobs;         /* storage/maintain/ */
+    int lock_fd;                  /* -1: none */
     /* What is refused before a byte is written: a look at the engine's status takes locks, so it is
      * done once for so many bytes. */
     _Atomic uint64_t used_space_seen, written_since_seen;

@@ -1,19 +1,17 @@
 /*
  * RocksDB behind typed rows. Rules:
  *  1. One column family and no write-ahead log: a flush writes a prefix of all batches, whole.
- *  2. RocksDB's error text is ours to free; it never leaves this file.
+ *  2. RocksDB's error text is ours to free; index_fail() makes a status of it.
  *  3. Point lookups are the load: bloom filters, a hash index in the blocks, filters and index
  *     blocks kept in memory for the newest files.
  */
 #include <errno.h>
-#include <rocksdb/c.h>
 #include <stdlib.h>
 
 #include "storage/base/bytes.h"
 #include "storage/base/fault.h"
 #include "storage/base/invariant.h"
-#include "storage/index/index.h"
-#include "storage/index/index_rows.h"
+#include "storage/index/index_parts.h"
 
 enum {
     WRITE_BUFFER_SIZE = 24 << 20,
@@ -24,22 +22,7 @@ enum {
     LOG_FILES_KEPT = 2,
 };
 
-struct index {
-    rocksdb_t *db;
-    rocksdb_options_t *options;
-    rocksdb_readoptions_t *read;
-    rocksdb_readoptions_t *scan;
-    rocksdb_writeoptions_t *write;
-    rocksdb_flushoptions_t *flush;
-    rocksdb_flushoptions_t *flush_later;
-    rocksdb_cache_t *cache;
-};
-
-struct index_batch {
-    rocksdb_writebatch_t *rows;
-};
-
-static enum coffer_status fail(struct error *err, const char *doing, char *text)
+enum coffer_status index_fail(struct error *err, const char *doing, char *text)
 {
     /* RocksDB's C API tells the kind of an error only by the beginning of its text. */
     enum coffer_status status = COFFER_IO;
@@ -52,6 +35,11 @@ static enum coffer_status fail(struct error *err, const char *doing, char *text)
     (void)error_set(err, status, "index: %s: %s", doing, text);
     rocksdb_free(text);
     return status;
+}
+
+enum coffer_status index_unreadable(struct error *err)
+{
+    return error_set(err, COFFER_DATA_CORRUPT, "index: a row cannot be read");
 }
 
 static rocksdb_options_t *make_options(rocksdb_cache_t *cache)
@@ -109,7 +97,7 @@ enum coffer_status index_open(
     rocksdb_flushoptions_set_wait(index->flush_later, 0);
     index->db = rocksdb_open(index->options, dir, &text);
     if (index->db == NULL) {
-        enum coffer_status status = fail(err, "open", text);
+        enum coffer_status status = index_fail(err, "open", text);
 
         index_close(index);
         return status;
@@ -128,7 +116,7 @@ enum coffer_status index_flush(struct index *index, bool wait, struct error *err
         return error_errno(err, "index: flush");
     }
     rocksdb_flush(index->db, wait ? index->flush : index->flush_later, &text);
-    return text == NULL ? COFFER_OK : fail(err, "flush", text);
+    return text == NULL ? COFFER_OK : index_fail(err, "flush", text);
 }
 
 void index_close(struct index *index)
@@ -171,12 +159,12 @@ void index_batch_clear(struct index_batch *batch)
     rocksdb_writebatch_clear(batch->rows);
 }
 
-static void put(struct index_batch *batch, struct index_key key, const void *value, size_t size)
+void index_put(struct index_batch *batch, struct index_key key, const void *value, size_t size)
 {
     rocksdb_writebatch_put(batch->rows, (const char *)key.bytes, key.size, value, size);
 }
 
-static void drop(struct index_batch *batch, struct index_key key)
+void index_drop(struct index_batch *batch, struct index_key key)
 {
     rocksdb_writebatch_delete(batch->rows, (const char *)key.bytes, key.size);
 }
@@ -192,7 +180,7 @@ static void add(struct index_batch *batch, struct index_key key, uint64_t value)
 
 void index_batch_put_store(struct index_batch *batch, const uint8_t uuid[16])
 {
-    put(batch, index_key_of(INDEX_STORE, NULL, 0), uuid, 16);
+    index_put(batch, index_key_of(INDEX_STORE, NULL, 0), uuid, 16);
 }
 
 void index_batch_put_chunk(
@@ -201,12 +189,12 @@ void index_batch_put_chunk(
     uint8_t value[INDEX_VALUE_MAX];
     size_t size = index_row_encode(row, value);
 
-    put(batch, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE), value, size);
+    index_put(batch, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE), value, size);
 }
 
 void index_batch_delete_chunk(struct index_batch *batch, const struct digest *key)
 {
-    drop(batch, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE));
+    index_drop(batch, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE));
 }
 
 void index_batch_put_segment(struct index_batch *batch, const struct upload_id *upload,
@@ -215,23 +203,23 @@ void index_batch_put_segment(struct index_batch *batch, const struct upload_id *
     uint8_t value[INDEX_VALUE_MAX];
     size_t size = index_row_encode(row, value);
 
-    put(batch, index_key_segment(upload, segment), value, size);
+    index_put(batch, index_key_segment(upload, segment), value, size);
 }
 
 void index_batch_delete_segment(
     struct index_batch *batch, const struct upload_id *upload, uint64_t segment)
 {
-    drop(batch, index_key_segment(upload, segment));
+    index_drop(batch, index_key_segment(upload, segment));
 }
 
 void index_batch_put_upload(struct index_batch *batch, const struct upload_id *upload)
 {
-    put(batch, index_key_of(INDEX_UPLOAD, upload->bytes, UPLOAD_ID_SIZE), "", 0);
+    index_put(batch, index_key_of(INDEX_UPLOAD, upload->bytes, UPLOAD_ID_SIZE), "", 0);
 }
 
 void index_batch_delete_upload(struct index_batch *batch, const struct upload_id *upload)
 {
-    drop(batch, index_key_of(INDEX_UPLOAD, upload->bytes, UPLOAD_ID_SIZE));
+    index_drop(batch, index_key_of(INDEX_UPLOAD, upload->bytes, UPLOAD_ID_SIZE));
 }
 
 void index_batch_put_pack(
@@ -240,7 +228,7 @@ void index_batch_put_pack(
     uint8_t value[INDEX_VALUE_MAX];
     size_t size = index_pack_encode(pack, value);
 
-    put(batch, index_key_number(INDEX_PACK, pack_id), value, size);
+    index_put(batch, index_key_number(INDEX_PACK, pack_id), value, size);
 }
 
 void index_batch_add_dead(struct index_batch *batch, uint64_t pack_id, uint64_t bytes)
@@ -264,37 +252,36 @@ enum coffer_status index_write(struct index *index, struct index_batch *batch, s
         return error_errno(err, "index: write");
     }
     rocksdb_write(index->db, index->write, batch->rows, &text);
-    return text == NULL ? COFFER_OK : fail(err, "write", text);
+    return text == NULL ? COFFER_OK : index_fail(err, "write", text);
 }
 
 /* ---- lookups ---- */
 
-/* COFFER_NO_SUCH_CHUNK when there is no row; *row is destroyed by the caller. */
-static enum coffer_status get(struct index *index, struct index_key key,
+enum coffer_status index_get(struct index *index, struct index_key key,
     rocksdb_pinnableslice_t **row, struct slice *value, struct error *err)
 {
     char *text = NULL;
 
     *row = rocksdb_get_pinned(index->db, index->read, (const char *)key.bytes, key.size, &text);
     if (text != NULL)
-        return fail(err, "read", text);
+        return index_fail(err, "read", text);
     if (*row == NULL)
         return COFFER_NO_SUCH_CHUNK;
     value->data = rocksdb_pinnableslice_value(*row, &value->size);
     return COFFER_OK;
 }
 
-static enum coffer_status find_row(
+enum coffer_status index_find_row(
     struct index *index, struct index_key key, struct engine_row *row, struct error *err)
 {
     rocksdb_pinnableslice_t *pinned;
     struct slice value;
-    enum coffer_status status = get(index, key, &pinned, &value, err);
+    enum coffer_status status = index_get(index, key, &pinned, &value, err);
 
     if (status != COFFER_OK)
         return status;
     if (!index_row_decode(value, row))
-        status = error_set(err, COFFER_DATA_CORRUPT, "index: a row cannot be read");
+        status = index_unreadable(err);
     rocksdb_pinnableslice_destroy(pinned);
     return status;
 }
@@ -302,13 +289,13 @@ static enum coffer_status find_row(
 enum coffer_status index_find_chunk(
     struct index *index, const struct digest *key, struct engine_row *row, struct error *err)
 {
-    return find_row(index, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE), row, err);
+    return index_find_row(index, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE), row, err);
 }
 
 enum coffer_status index_find_segment(struct index *index, const struct upload_id *upload,
     uint64_t segment, struct engine_row *row, struct error *err)
 {
-    return find_row(index, index_key_segment(upload, segment), row, err);
+    return index_find_row(index, index_key_segment(upload, segment), row, err);
 }
 
 static enum coffer_status get_counter(
@@ -316,7 +303,7 @@ static enum coffer_status get_counter(
 {
     rocksdb_pinnableslice_t *pinned;
     struct slice bytes;
-    enum coffer_status status = get(index, key, &pinned, &bytes, err);
+    enum coffer_status status = index_get(index, key, &pinned, &bytes, err);
 
     *value = 0;
     if (status == COFFER_NO_SUCH_CHUNK)
@@ -342,7 +329,7 @@ enum coffer_status index_get_store(
     rocksdb_pinnableslice_t *pinned;
     struct slice value;
     enum coffer_status status =
-        get(index, index_key_of(INDEX_STORE, NULL, 0), &pinned, &value, err);
+        index_get(index, index_key_of(INDEX_STORE, NULL, 0), &pinned, &value, err);
 
     *found = false;
     if (status == COFFER_NO_SUCH_CHUNK)
@@ -363,7 +350,7 @@ enum coffer_status index_find_pack(struct index *index, uint64_t pack_id, struct
     rocksdb_pinnableslice_t *pinned;
     struct slice value;
     enum coffer_status status =
-        get(index, index_key_number(INDEX_PACK, pack_id), &pinned, &value, err);
+        index_get(index, index_key_number(INDEX_PACK, pack_id), &pinned, &value, err);
 
     *found = false;
     *dead_bytes = 0;
@@ -415,7 +402,7 @@ static enum coffer_status scan_end(struct scan *scan, struct error *err)
 
     rocksdb_iter_get_error(scan->at, &text);
     rocksdb_iter_destroy(scan->at);
-    return text == NULL ? COFFER_OK : fail(err, "scan", text);
+    return text == NULL ? COFFER_OK : index_fail(err, "scan", text);
 }
 
 enum coffer_status index_scan_chunks(struct index *index, const struct digest *after,
@@ -440,7 +427,7 @@ enum coffer_status index_scan_chunks(struct index *index, const struct digest *a
     }
     status = scan_end(&scan, err);
     if (status == COFFER_OK && !good)
-        status = error_set(err, COFFER_DATA_CORRUPT, "index: a row cannot be read");
+        status = index_unreadable(err);
     return status;
 }
 

@@ -40,6 +40,35 @@ struct index_key index_key_segment(const struct upload_id *upload, uint64_t segm
     return index_key_of(INDEX_SEGMENT, rest, sizeof(rest));
 }
 
+struct index_key index_key_block(
+    enum index_prefix prefix, const struct partition_id *partition, const struct block_id *block)
+{
+    uint8_t rest[INDEX_BLOCK_SIZE];
+
+    memcpy(rest, partition->bytes, PARTITION_ID_SIZE);
+    put_be32(rest + PARTITION_ID_SIZE, block->channel);
+    put_be64(rest + PARTITION_ID_SIZE + 4, block->number);
+    return index_key_of(prefix, rest, sizeof(rest));
+}
+
+void index_block_of_key(const uint8_t *rest, struct partition_id *partition, struct block_id *block)
+{
+    memcpy(partition->bytes, rest, PARTITION_ID_SIZE);
+    block->channel = get_be32(rest + PARTITION_ID_SIZE);
+    block->number = get_be64(rest + PARTITION_ID_SIZE + 4);
+}
+
+size_t index_row_key(
+    const struct partition_id *partition, struct slice key, uint8_t out[INDEX_ROW_KEY_MAX])
+{
+    invariant(key.size <= ENGINE_ROW_KEY_MAX);
+    out[0] = INDEX_ROW;
+    memcpy(out + 1, partition->bytes, PARTITION_ID_SIZE);
+    if (key.size > 0)
+        memcpy(out + 1 + PARTITION_ID_SIZE, key.data, key.size);
+    return 1 + PARTITION_ID_SIZE + key.size;
+}
+
 size_t index_row_encode(const struct engine_row *row, uint8_t out[INDEX_VALUE_MAX])
 {
     out[0] = 1; /* version of this encoding */
@@ -106,5 +135,25 @@ bool index_pack_decode(struct slice in, struct index_pack *pack)
     pack->end = get_le64(at + 4);
     pack->records = get_le64(at + 12);
     pack->last_lsn = get_le64(at + 20);
+    return true;
+}
+
+void index_stored_encode(const struct index_stored *stored, uint8_t out[INDEX_STORED_SIZE])
+{
+    put_le64(out, stored->lsn);
+    put_le64(out + 8, stored->pack);
+}
+
+bool index_stored_decode(struct slice in, struct index_stored *stored, struct slice *value)
+{
+    const uint8_t *at = in.data;
+
+    if (in.size < INDEX_STORED_SIZE || in.size - INDEX_STORED_SIZE > ENGINE_ROW_VALUE_MAX)
+        return false;
+    stored->lsn = get_le64(at);
+    stored->pack = get_le64(at + 8);
+    stored->value_size = in.size - INDEX_STORED_SIZE;
+    if (value != NULL)
+        *value = slice_of(at + INDEX_STORED_SIZE, (size_t)stored->value_size);
     return true;
 }

@@ -107,12 +107,63 @@ static void test_keys_sort(void **state)
     assert_int_equal(index_key_of(INDEX_STORE, NULL, 0).bytes[0], 'i');
 }
 
+static void test_partition_keys(void **state)
+{
+    static const struct block_id blocks[] = {
+        {0, 0}, {0, 1}, {0, UINT64_MAX}, {1, 0}, {256, 5}, {UINT32_MAX, 0}};
+    struct partition_id partition = {{0xab, 0, 0xff}}, back;
+    uint8_t key[INDEX_ROW_KEY_MAX], longest[ENGINE_ROW_KEY_MAX] = {7};
+    struct block_id block;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(blocks); i++) {
+        struct index_key low = index_key_block(INDEX_BLOCK, &partition, &blocks[i]);
+
+        assert_int_equal(low.size, 1 + INDEX_BLOCK_SIZE);
+        assert_int_equal(low.bytes[0], 'b');
+        index_block_of_key(low.bytes + 1, &back, &block);
+        assert_memory_equal(&back, &partition, sizeof(back));
+        assert_int_equal(block.channel, blocks[i].channel);
+        assert_true(block.number == blocks[i].number);
+        if (i + 1 < ARRAY_COUNT(blocks)) {
+            struct index_key high = index_key_block(INDEX_BLOCK, &partition, &blocks[i + 1]);
+
+            assert_true(compare(&low, &high) < 0);
+        }
+    }
+    assert_int_equal(index_row_key(&partition, slice_of("k\0", 2), key), 1 + 16 + 2);
+    assert_memory_equal(key, "r\xab\0\xff\0\0\0\0\0\0\0\0\0\0\0\0\0k\0", 19);
+    assert_int_equal(index_row_key(&partition, slice_of("", 0), key), 1 + 16);
+    assert_int_equal(
+        index_row_key(&partition, slice_of(longest, sizeof(longest)), key), INDEX_ROW_KEY_MAX);
+}
+
+static void test_stored(void **state)
+{
+    struct index_stored stored = {.lsn = 0x1122334455667788, .pack = 9}, back;
+    uint8_t bytes[INDEX_STORED_SIZE + 3];
+    struct slice value;
+
+    (void)state;
+    index_stored_encode(&stored, bytes);
+    memcpy(bytes + INDEX_STORED_SIZE, "val", 3);
+    for (size_t size = 0; size < INDEX_STORED_SIZE; size++)
+        assert_false(index_stored_decode(slice_of(bytes, size), &back, NULL));
+    assert_true(index_stored_decode(slice_of(bytes, sizeof(bytes)), &back, &value));
+    assert_true(back.lsn == stored.lsn && back.pack == 9 && back.value_size == 3);
+    assert_true(slice_equal(value, slice_of("val", 3)));
+    assert_true(index_stored_decode(slice_of(bytes, INDEX_STORED_SIZE), &back, &value));
+    assert_int_equal(value.size, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_row),
         cmocka_unit_test(test_pack),
         cmocka_unit_test(test_keys_sort),
+        cmocka_unit_test(test_partition_keys),
+        cmocka_unit_test(test_stored),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

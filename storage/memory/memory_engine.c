@@ -1,6 +1,5 @@
 /*
- * Two sorted tables, of chunks and of segments, under one lock. Content is reference counted, so
- * that a pinned row stays readable when it is deleted.
+ * Two sorted tables, of chunks and of segments, and the partitions, under one lock.
  */
 #include "storage/memory/memory_engine.h"
 
@@ -11,102 +10,20 @@
 #include "storage/base/checksum.h"
 #include "storage/base/invariant.h"
 #include "storage/base/lock.h"
-
-struct content {
-    unsigned references; /* (memory.lock) */
-    uint64_t size;
-    uint8_t bytes[];
-};
-
-struct entry {
-    uint8_t key[DIGEST_SIZE];
-    struct engine_row row;
-    struct content *content; /* NULL for a segmented chunk */
-};
-
-struct table { /* sorted by key */
-    struct entry *entries;
-    size_t count, capacity;
-};
+#include "storage/memory/memory_partition.h"
+#include "storage/memory/memory_table.h"
 
 struct memory {
     struct engine base;
     struct lock lock;
-    struct table chunks, segments; /* (lock) */
-    uint64_t next_lsn;             /* (lock) */
-    uint64_t bytes;                /* (lock) of content */
+    struct table chunks, segments;       /* (lock) */
+    struct memory_partitions partitions; /* (lock) */
+    uint64_t next_lsn;                   /* (lock) */
 };
 
 static struct memory *memory_of(struct engine *base)
 {
     return container_of(base, struct memory, base);
-}
-
-/* ---- tables ---- */
-
-/* Where `key` is or would be. */
-static size_t table_place(const struct table *table, const uint8_t *key)
-{
-    size_t low = 0, high = table->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (memcmp(table->entries[middle].key, key, DIGEST_SIZE) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct entry *table_find(const struct table *table, const uint8_t *key)
-{
-    size_t at = table_place(table, key);
-
-    return at < table->count && memcmp(table->entries[at].key, key, DIGEST_SIZE) == 0
-               ? &table->entries[at]
-               : NULL;
-}
-
-static void content_release(struct content *content)
-{
-    if (content != NULL && --content->references == 0)
-        free(content);
-}
-
-static void table_remove(struct memory *memory, struct table *table, const uint8_t *key)
-{
-    struct entry *entry = table_find(table, key);
-    size_t after;
-
-    if (entry == NULL)
-        return;
-    if (entry->content != NULL)
-        memory->bytes -= entry->content->size;
-    content_release(entry->content);
-    after = table->count - (size_t)(entry - table->entries) - 1;
-    memmove(entry, entry + 1, after * sizeof(*entry));
-    table->count--;
-}
-
-static void table_put(struct memory *memory, struct table *table, const struct entry *entry)
-{
-    size_t at;
-
-    table_remove(memory, table, entry->key);
-    at = table_place(table, entry->key);
-    if (table->count == table->capacity) {
-        table->capacity = table->capacity == 0 ? 64 : 2 * table->capacity;
-        table->entries = realloc(table->entries, table->capacity * sizeof(struct entry));
-        invariant(table->entries != NULL);
-    }
-    memmove(
-        &table->entries[at + 1], &table->entries[at], (table->count - at) * sizeof(struct entry));
-    table->entries[at] = *entry;
-    table->count++;
-    if (entry->content != NULL)
-        memory->bytes += entry->content->size;
 }
 
 static void segment_key(const struct upload_id *upload, uint64_t segment, uint8_t out[DIGEST_SIZE])
@@ -119,12 +36,7 @@ static void segment_key(const struct upload_id *upload, uint64_t segment, uint8_
 
 static void fill_content(struct memory *memory, struct entry *entry, const struct engine_op *op)
 {
-    entry->content = malloc(sizeof(struct content) + op->size);
-    invariant(entry->content != NULL);
-    entry->content->references = 1;
-    entry->content->size = op->size;
-    if (op->size > 0)
-        memcpy(entry->content->bytes, op->body, op->size);
+    entry->content = content_create(op->body, op->size);
     entry->row = (struct engine_row){.size = op->size,
         .stored_size = op->size,
         .lsn = memory->next_lsn++,
@@ -137,7 +49,7 @@ static void forget_segments(struct memory *memory, const struct upload_id *uploa
         uint8_t key[DIGEST_SIZE];
 
         segment_key(upload, i, key);
-        table_remove(memory, &memory->segments, key);
+        table_remove(&memory->segments, key);
     }
 }
 
@@ -150,8 +62,41 @@ static bool forget_chunk(struct memory *memory, const struct digest *key)
     if (entry->row.segmented)
         forget_segments(
             memory, &entry->row.upload, segment_count(entry->row.size, entry->row.segment_size));
-    table_remove(memory, &memory->chunks, key->bytes);
+    table_remove(&memory->chunks, key->bytes);
     return true;
+}
+
+static void apply_batch(struct memory *memory, struct engine_op *op)
+{
+    struct memory_partition *partition =
+        partitions_find_or_make(&memory->partitions, &op->partition);
+    uint8_t key[DIGEST_SIZE];
+
+    if (op->has_block) {
+        struct entry entry = {.staged = op->change_count == 0};
+
+        partition_block_key(&op->block, entry.key);
+        fill_content(memory, &entry, op);
+        op->stored_size = op->size;
+        table_put(&partition->blocks, &entry);
+    }
+    for (size_t i = 0; i < op->change_count; i++) {
+        invariant(op->changes[i].key.size >= 1 && op->changes[i].key.size <= ENGINE_ROW_KEY_MAX &&
+                  op->changes[i].value.size <= ENGINE_ROW_VALUE_MAX);
+        partition_change(partition, &op->changes[i]);
+    }
+    for (size_t i = 0; i < op->claim_count; i++) {
+        struct entry *entry;
+
+        partition_block_key(&op->claims[i], key);
+        entry = table_find(&partition->blocks, key);
+        if (entry != NULL)
+            entry->staged = false;
+    }
+    for (size_t i = 0; i < op->drop_count; i++) {
+        partition_block_key(&op->drops[i], key);
+        table_remove(&partition->blocks, key);
+    }
 }
 
 static void apply(struct memory *memory, struct engine_op *op)
@@ -164,13 +109,13 @@ static void apply(struct memory *memory, struct engine_op *op)
         memcpy(entry.key, op->key.bytes, DIGEST_SIZE);
         fill_content(memory, &entry, op);
         op->stored_size = op->size;
-        table_put(memory, &memory->chunks, &entry);
+        table_put(&memory->chunks, &entry);
         break;
     case ENGINE_SEGMENT:
         segment_key(&op->upload, op->segment, entry.key);
         fill_content(memory, &entry, op);
         op->stored_size = op->size;
-        table_put(memory, &memory->segments, &entry);
+        table_put(&memory->segments, &entry);
         break;
     case ENGINE_MANIFEST:
         memcpy(entry.key, op->key.bytes, DIGEST_SIZE);
@@ -181,12 +126,18 @@ static void apply(struct memory *memory, struct engine_op *op)
             .upload = op->upload,
             .segment_size = op->segment_size};
         (void)forget_chunk(memory, &op->key);
-        table_put(memory, &memory->chunks, &entry);
+        table_put(&memory->chunks, &entry);
         break;
     case ENGINE_DELETE:
         op->deleted = 0;
         for (size_t i = 0; i < op->key_count; i++)
             op->deleted += forget_chunk(memory, &op->keys[i]);
+        break;
+    case ENGINE_BATCH:
+        apply_batch(memory, op);
+        break;
+    case ENGINE_DROP:
+        partitions_drop(&memory->partitions, &op->partition);
         break;
     }
 }
@@ -241,15 +192,6 @@ static enum coffer_status memory_find_segment(struct engine *base, const struct 
     return find_in(memory_of(base), &memory_of(base)->segments, key, row);
 }
 
-/* Rows have no place in memory but their number. */
-static struct entry *find_lsn(const struct table *table, uint64_t lsn)
-{
-    for (size_t i = 0; i < table->count; i++)
-        if (table->entries[i].row.lsn == lsn)
-            return &table->entries[i];
-    return NULL;
-}
-
 static enum coffer_status memory_pin(struct engine *base, const struct engine_row *row,
     struct engine_source *source, struct error *err)
 {
@@ -257,9 +199,11 @@ static enum coffer_status memory_pin(struct engine *base, const struct engine_ro
     struct entry *entry;
 
     lock_take(&memory->lock);
-    entry = find_lsn(&memory->chunks, row->lsn);
+    entry = table_find_lsn(&memory->chunks, row->lsn);
     if (entry == NULL)
-        entry = find_lsn(&memory->segments, row->lsn);
+        entry = table_find_lsn(&memory->segments, row->lsn);
+    if (entry == NULL)
+        entry = partitions_find_lsn(&memory->partitions, row->lsn);
     if (entry != NULL) {
         entry->content->references++;
         *source = (struct engine_source){
@@ -275,7 +219,7 @@ static void memory_unpin(struct engine *base, struct engine_source *source)
     struct memory *memory = memory_of(base);
 
     lock_take(&memory->lock);
-    content_release(source->pin);
+    content_drop(source->pin);
     lock_drop(&memory->lock);
 }
 
@@ -297,6 +241,102 @@ static enum coffer_status memory_scan(struct engine *base, const struct digest *
     for (; at < memory->chunks.count && *found < count; at++, (*found)++) {
         memcpy(keys[*found].bytes, memory->chunks.entries[at].key, DIGEST_SIZE);
         rows[*found] = memory->chunks.entries[at].row;
+    }
+    lock_drop(&memory->lock);
+    return COFFER_OK;
+}
+
+static enum coffer_status memory_row_get(struct engine *base, const struct partition_id *id,
+    struct slice key, void **value, size_t *size, bool *found, struct error *err)
+{
+    struct memory *memory = memory_of(base);
+    const struct memory_partition *partition;
+    const struct memory_row *row = NULL;
+
+    (void)err;
+    lock_take(&memory->lock);
+    partition = partitions_find(&memory->partitions, id);
+    if (partition != NULL)
+        row = partition_row(partition, key);
+    *found = row != NULL;
+    if (row != NULL) {
+        uint8_t *copy = malloc(row->value_size + 1);
+
+        invariant(copy != NULL);
+        memcpy(copy, row->bytes + row->key_size, row->value_size);
+        copy[row->value_size] = 0;
+        *value = copy;
+        *size = row->value_size;
+    }
+    lock_drop(&memory->lock);
+    return COFFER_OK;
+}
+
+static enum coffer_status memory_row_scan(struct engine *base, const struct partition_id *id,
+    struct slice prefix, struct slice from, bool backwards,
+    bool (*visit)(void *context, struct slice key, struct slice value), void *context,
+    struct error *err)
+{
+    struct memory *memory = memory_of(base);
+    const struct memory_partition *partition;
+
+    (void)err;
+    lock_take(&memory->lock);
+    partition = partitions_find(&memory->partitions, id);
+    if (partition != NULL)
+        partition_scan(partition, prefix, from, backwards, visit, context);
+    lock_drop(&memory->lock);
+    return COFFER_OK;
+}
+
+static uint64_t memory_next_number(struct engine *base)
+{
+    struct memory *memory = memory_of(base);
+    uint64_t number;
+
+    lock_take(&memory->lock);
+    number = memory->next_lsn++;
+    lock_drop(&memory->lock);
+    return number;
+}
+
+static enum coffer_status memory_find_block(struct engine *base, const struct partition_id *id,
+    const struct block_id *block, struct engine_row *row, struct error *err)
+{
+    struct memory *memory = memory_of(base);
+    const struct memory_partition *partition;
+    const struct entry *entry = NULL;
+    uint8_t key[DIGEST_SIZE];
+
+    (void)err;
+    partition_block_key(block, key);
+    lock_take(&memory->lock);
+    partition = partitions_find(&memory->partitions, id);
+    if (partition != NULL)
+        entry = table_find(&partition->blocks, key);
+    if (entry != NULL)
+        *row = entry->row;
+    lock_drop(&memory->lock);
+    return entry != NULL ? COFFER_OK : COFFER_NO_SUCH_CHUNK;
+}
+
+static enum coffer_status memory_drop_blocks(struct engine *base, const struct partition_id *id,
+    const struct block_id *blocks, size_t count, struct error *err)
+{
+    struct memory *memory = memory_of(base);
+    struct memory_partition *partition;
+
+    (void)err;
+    lock_take(&memory->lock);
+    partition = partitions_find(&memory->partitions, id);
+    for (size_t i = 0; partition != NULL && i < count; i++) {
+        uint8_t key[DIGEST_SIZE];
+        const struct entry *entry;
+
+        partition_block_key(&blocks[i], key);
+        entry = table_find(&partition->blocks, key);
+        if (entry != NULL && entry->staged)
+            table_remove(&partition->blocks, key);
     }
     lock_drop(&memory->lock);
     return COFFER_OK;
@@ -330,7 +370,8 @@ static void memory_status(struct engine *base, struct engine_status *status)
     status->name = base->ops->name;
     lock_take(&memory->lock);
     status->chunks = memory->chunks.count;
-    status->used_space = status->live_bytes = memory->bytes;
+    status->used_space = status->live_bytes =
+        memory->chunks.bytes + memory->segments.bytes + partitions_bytes(&memory->partitions);
     lock_drop(&memory->lock);
 }
 
@@ -349,12 +390,9 @@ static enum coffer_status memory_close(struct engine *base, struct error *err)
     struct memory *memory = memory_of(base);
 
     (void)err;
-    for (size_t i = 0; i < memory->chunks.count; i++)
-        content_release(memory->chunks.entries[i].content);
-    for (size_t i = 0; i < memory->segments.count; i++)
-        content_release(memory->segments.entries[i].content);
-    free(memory->chunks.entries);
-    free(memory->segments.entries);
+    table_release(&memory->chunks);
+    table_release(&memory->segments);
+    partitions_release(&memory->partitions);
     lock_release(&memory->lock);
     free(memory);
     return COFFER_OK;
@@ -369,6 +407,11 @@ static const struct engine_ops memory_ops = {
     .pin = memory_pin,
     .unpin = memory_unpin,
     .scan = memory_scan,
+    .row_get = memory_row_get,
+    .row_scan = memory_row_scan,
+    .next_number = memory_next_number,
+    .find_block = memory_find_block,
+    .drop_blocks = memory_drop_blocks,
     .drop_upload = memory_drop_upload,
     .note_damage = memory_note_damage,
     .status = memory_status,

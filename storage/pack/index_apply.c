@@ -4,12 +4,40 @@
 
 #include "storage/pack/pack_format.h"
 
-enum { DELETIONS_AT_ONCE = 8192 };
+/* What dies lies side by side more often than not: one counter for a run of it. */
+static void settle_dead(struct applier *applier)
+{
+    if (applier->dead_bytes == 0)
+        return;
+    index_batch_add_dead(applier->batch, applier->dead_pack, applier->dead_bytes);
+    pack_set_add_dead(applier->packs, applier->dead_pack, applier->dead_bytes);
+    applier->dead_bytes = 0;
+}
 
 void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes)
 {
-    index_batch_add_dead(applier->batch, pack, bytes);
-    pack_set_add_dead(applier->packs, pack, bytes);
+    if (applier->dead_pack != pack)
+        settle_dead(applier);
+    applier->dead_pack = pack;
+    applier->dead_bytes += bytes;
+}
+
+enum coffer_status apply_write(struct applier *applier, struct error *err)
+{
+    enum coffer_status status;
+
+    settle_dead(applier);
+    index_batch_add_chunks(applier->batch, applier->chunks);
+    status = index_write(applier->index, applier->batch, err);
+    index_batch_clear(applier->batch);
+    applier->written_chunks += applier->chunks;
+    applier->chunks = 0;
+    return status;
+}
+
+enum coffer_status apply_step(struct applier *applier, size_t *steps, struct error *err)
+{
+    return ++*steps % APPLY_STEPS_AT_ONCE == 0 ? apply_write(applier, err) : COFFER_OK;
 }
 
 enum coffer_status apply_drop_segments(
@@ -136,23 +164,11 @@ enum coffer_status apply_delete(struct applier *applier, const struct digest *ke
     return retire(applier, &row, err);
 }
 
-/* What is in the batch becomes visible, without a watermark: a replay would apply it again. */
-static enum coffer_status write_part(struct applier *applier, struct error *err)
-{
-    enum coffer_status status;
-
-    index_batch_add_chunks(applier->batch, applier->chunks);
-    status = index_write(applier->index, applier->batch, err);
-    index_batch_clear(applier->batch);
-    applier->written_chunks += applier->chunks;
-    applier->chunks = 0;
-    return status;
-}
-
 enum coffer_status apply_delete_all(struct applier *applier, const uint8_t *keys, size_t count,
     uint64_t lsn, uint64_t *deleted, struct error *err)
 {
     enum coffer_status status = COFFER_OK;
+    size_t steps = 0;
 
     *deleted = 0;
     for (size_t i = 0; i < count && status == COFFER_OK; i++) {
@@ -162,8 +178,8 @@ enum coffer_status apply_delete_all(struct applier *applier, const uint8_t *keys
         memcpy(key.bytes, keys + i * DIGEST_SIZE, DIGEST_SIZE);
         status = apply_delete(applier, &key, lsn, &was_there, err);
         *deleted += was_there;
-        if (status == COFFER_OK && i % DELETIONS_AT_ONCE == DELETIONS_AT_ONCE - 1)
-            status = write_part(applier, err);
+        if (status == COFFER_OK)
+            status = apply_step(applier, &steps, err);
     }
     return status;
 }

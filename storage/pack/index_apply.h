@@ -4,7 +4,7 @@
  * Order:   with `look` set, an existing row wins if its LSN is higher: applying the same records
  *          again, or from several packs in LSN order, gives the same index. Without it the caller
  *          knows that there is no row (chunk/pending.h). A batch must not look at a key that the
- *          same batch changed: recovery writes the batch first (index_apply_touched()).
+ *          same batch changed: the caller writes the batch first (touched.h).
  * Threads: an applier belongs to one thread.
  */
 #pragma once
@@ -22,9 +22,13 @@ struct applier {
     struct index *index;
     struct index_batch *batch;
     struct pack_set *packs;
-    int64_t chunks;         /* change of the number of chunks, for the caller to add to the batch */
-    int64_t written_chunks; /* the same, of what apply_delete_all() has written already */
+    int64_t chunks;                 /* change of the number of chunks in the batch */
+    int64_t written_chunks;         /* the same, of batches that were written */
+    uint64_t dead_pack, dead_bytes; /* not in the batch yet */
 };
+
+/* Write the batch, with all that was counted, and clear it. */
+MUST_USE enum coffer_status apply_write(struct applier *applier, struct error *err);
 
 MUST_USE enum coffer_status apply_chunk(struct applier *applier, const struct digest *key,
     const struct engine_row *row, bool look, struct error *err);
@@ -44,3 +48,7 @@ MUST_USE enum coffer_status apply_delete_all(struct applier *applier, const uint
 MUST_USE enum coffer_status apply_drop_segments(
     struct applier *applier, const struct upload_id *upload, uint64_t count, struct error *err);
 void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes);
+/* For apply_delete_all() and its like: one more step is done; writes the batch sometimes. What is
+ * written so has no watermark: a replay would apply it again. */
+enum { APPLY_STEPS_AT_ONCE = 8192 };
+MUST_USE enum coffer_status apply_step(struct applier *applier, size_t *steps, struct error *err);

@@ -11,6 +11,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
+#include "storage/index/index_partition.h"
 #include "storage/io/file.h"
 #include "storage/pack/local_parts.h"
 #include "storage/pack/recovery.h"
@@ -73,6 +74,34 @@ static enum coffer_status local_scan(struct engine *base, const struct digest *a
     struct digest *keys, struct engine_row *rows, size_t count, size_t *found, struct error *err)
 {
     return index_scan_chunks(local_of(base)->index, after, keys, rows, count, found, err);
+}
+
+static enum coffer_status local_row_get(struct engine *base, const struct partition_id *partition,
+    struct slice key, void **value, size_t *size, bool *found, struct error *err)
+{
+    return index_get_value(local_of(base)->index, partition, key, value, size, found, err);
+}
+
+static enum coffer_status local_row_scan(struct engine *base, const struct partition_id *partition,
+    struct slice prefix, struct slice from, bool backwards,
+    bool (*visit)(void *context, struct slice key, struct slice value), void *context,
+    struct error *err)
+{
+    return index_scan_values(
+        local_of(base)->index, partition, prefix, from, backwards, visit, context, err);
+}
+
+/* A record that carries the number has a higher LSN, and no start gives out one below that. */
+static uint64_t local_next_number(struct engine *base)
+{
+    return atomic_fetch_add(&local_of(base)->next_lsn, 1);
+}
+
+static enum coffer_status local_find_block(struct engine *base,
+    const struct partition_id *partition, const struct block_id *block, struct engine_row *row,
+    struct error *err)
+{
+    return index_find_block(local_of(base)->index, partition, block, row, err);
 }
 
 /* ---- damage and status ---- */
@@ -187,17 +216,8 @@ static enum coffer_status local_close(struct engine *base, struct error *err)
     enum coffer_status status = COFFER_OK;
 
     if (engine->lanes != NULL)
-        for (unsigned i = 0; i < engine->options.lanes; i++) {
-            struct local_lane *lane = &engine->lanes[i];
-
-            pack_writer_destroy(lane->writer);
-            index_batch_destroy(lane->batch);
-            encoder_destroy(lane->encoder);
-            free(lane->records);
-            free(lane->vectors);
-            free(lane->sizes);
-            free(lane->scratch);
-        }
+        for (unsigned i = 0; i < engine->options.lanes; i++)
+            local_lane_release(&engine->lanes[i]);
     if (engine->index != NULL && !engine->failed)
         status = index_flush(engine->index, true, err);
     release_parts(engine);
@@ -219,6 +239,11 @@ static const struct engine_ops local_ops = {
     .pin = local_pin,
     .unpin = local_unpin,
     .scan = local_scan,
+    .row_get = local_row_get,
+    .row_scan = local_row_scan,
+    .next_number = local_next_number,
+    .find_block = local_find_block,
+    .drop_blocks = local_drop_blocks,
     .drop_upload = local_drop_upload,
     .note_damage = local_note_damage,
     .status = local_status,

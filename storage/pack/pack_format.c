@@ -65,7 +65,7 @@ bool record_header_decode(
     if (memcmp(in, RECORD_MAGIC, sizeof(RECORD_MAGIC)) != 0 || get_le64(in + 8) != nonce ||
         get_le64(in + 88) != checksum_once(in, 88))
         return false;
-    if (in[4] < RECORD_CHUNK || in[4] > RECORD_SEAL || in[5] > CODEC_ZLIB ||
+    if (in[4] < RECORD_CHUNK || in[4] > RECORD_DROP || in[5] > CODEC_ZLIB ||
         get_le64(in + 72) > RECORD_PAYLOAD_MAX)
         return false;
     header->type = (enum record_type)in[4];

@@ -34,6 +34,8 @@ enum record_type { /* never renumbered */
     RECORD_MANIFEST = 3,  /* key: of the chunk; payload: struct manifest */
     RECORD_TOMBSTONE = 4, /* payload: keys of 32 bytes that are deleted */
     RECORD_SEAL = 5,      /* payload: see pack_writer.c; nothing follows it */
+    RECORD_BATCH = 6,     /* key and payload: see batch_format.h */
+    RECORD_DROP = 7,      /* key: of a partition that is gone; no payload */
 };
 
 struct pack_header {

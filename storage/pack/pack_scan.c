@@ -95,7 +95,8 @@ static enum coffer_status check_large(
     struct pack_scan *scan, struct pack_scan_item *item, struct error *err)
 {
     uint64_t size = item->header.stored_size, done = 0;
-    bool keep = item->header.type == RECORD_TOMBSTONE || item->header.type == RECORD_SEAL;
+    bool keep = item->header.type == RECORD_TOMBSTONE || item->header.type == RECORD_SEAL ||
+                item->header.type == RECORD_BATCH;
     struct checksum sum;
     enum coffer_status status = COFFER_OK;
 

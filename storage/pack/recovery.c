@@ -13,10 +13,12 @@
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
+#include "storage/index/index_partition.h"
 #include "storage/io/file.h"
+#include "storage/pack/partition_apply.h"
 #include "storage/pack/replay.h"
 
-enum { UPLOADS_AT_ONCE = 256 };
+enum { UPLOADS_AT_ONCE = 256, BLOCKS_AT_ONCE = 256 };
 
 /* ---- finding the packs ---- */
 
@@ -269,6 +271,24 @@ static enum coffer_status drop_unfinished_uploads(struct recovery *recovery, str
     return status;
 }
 
+static enum coffer_status drop_unclaimed_blocks(struct recovery *recovery, struct error *err)
+{
+    struct partition_id partitions[BLOCKS_AT_ONCE];
+    struct block_id blocks[BLOCKS_AT_ONCE];
+    size_t found = BLOCKS_AT_ONCE;
+    enum coffer_status status = COFFER_OK;
+
+    while (status == COFFER_OK && found == BLOCKS_AT_ONCE) {
+        status = index_scan_staged(
+            recovery->engine->index, partitions, blocks, BLOCKS_AT_ONCE, &found, err);
+        for (size_t i = 0; i < found && status == COFFER_OK; i++)
+            status = apply_drop_staged(&recovery->applier, &partitions[i], &blocks[i], err);
+        if (status == COFFER_OK)
+            status = apply_write(&recovery->applier, err);
+    }
+    return status;
+}
+
 static void note_missing_pack(void *context, uint64_t pack_id, const struct index_pack *row)
 {
     struct recovery *recovery = context;
@@ -313,7 +333,9 @@ static enum coffer_status run(
     for (size_t i = 0; i < recovery->count && status == COFFER_OK; i++)
         status = finish_pack(recovery, &recovery->replays[i], watermarks[i], err);
     free(watermarks);
-    return status == COFFER_OK ? drop_unfinished_uploads(recovery, err) : status;
+    if (status == COFFER_OK)
+        status = drop_unfinished_uploads(recovery, err);
+    return status == COFFER_OK ? drop_unclaimed_blocks(recovery, err) : status;
 }
 
 enum coffer_status recovery_run(struct local_engine *engine, struct error *err)
@@ -347,6 +369,7 @@ enum coffer_status recovery_run(struct local_engine *engine, struct error *err)
     }
     free(recovery->replays);
     index_batch_destroy(recovery->applier.batch);
+    touched_release(&recovery->touched);
     free(recovery);
     free(ids);
     return status;

@@ -11,7 +11,8 @@
  *     counted and logged, and the records behind it count. If its header is whole it gets its row,
  *     so that reading it says data_corrupt and not no_such_chunk. Other bad places are torn: they
  *     were never acknowledged. What lies behind the last whole record of an open pack is cut off.
- *  4. Segments of uploads that never got their manifest are forgotten.
+ *  4. Segments of uploads that never got their manifest, and blocks that no batch has claimed, are
+ *     forgotten.
  *  5. Open packs below their size are given to lanes again, the others are sealed.
  * A missing or unusable index is the same with all watermarks at the start.
  */

@@ -8,6 +8,7 @@
 #include "storage/base/bytes.h"
 #include "storage/base/fault.h"
 #include "storage/base/invariant.h"
+#include "storage/pack/partition_apply.h"
 
 /* ---- scanning ---- */
 
@@ -113,43 +114,34 @@ static enum coffer_status write_batch(struct recovery *recovery, struct error *e
         if (recovery->replays[i].begun)
             index_batch_put_pack(
                 recovery->applier.batch, recovery->replays[i].pack->id, &recovery->replays[i].row);
-    index_batch_add_chunks(recovery->applier.batch, recovery->applier.chunks);
-    status = index_write(recovery->engine->index, recovery->applier.batch, err);
-    index_batch_clear(recovery->applier.batch);
-    recovery->applier.chunks = 0;
+    status = apply_write(&recovery->applier, err);
     recovery->batched = 0;
-    memset(recovery->touched, 0, sizeof(recovery->touched));
+    touched_clear(&recovery->touched);
     return status;
 }
 
-/* Note that the batch changes `key`; true if it did so before and must be written first. */
-static bool touch(struct recovery *recovery, const uint8_t *key)
-{
-    uint64_t mark = get_le64(key) | 1;
-
-    for (size_t i = mark / 2;; i++) {
-        uint64_t *slot = &recovery->touched[i % TOUCHED_SLOTS];
-
-        if (*slot == mark)
-            return true;
-        if (*slot == 0) {
-            *slot = mark;
-            return false;
-        }
-    }
-}
-
+/* Before a record of `key` is applied. */
 static enum coffer_status room_for(struct recovery *recovery, const uint8_t *key, struct error *err)
 {
-    enum coffer_status status;
+    enum coffer_status status = COFFER_OK;
+    uint64_t mark = get_le64(key);
 
-    if (recovery->batched < BATCH_RECORDS_MAX && !touch(recovery, key)) {
-        recovery->batched++;
-        return COFFER_OK;
-    }
-    status = write_batch(recovery, err);
-    (void)touch(recovery, key);
+    if (recovery->batched >= BATCH_RECORDS_MAX || touched_has(&recovery->touched, mark))
+        status = write_batch(recovery, err);
+    touched_add(&recovery->touched, mark);
     recovery->batched++;
+    return status;
+}
+
+static enum coffer_status room_for_batch(
+    struct recovery *recovery, const struct batch *batch, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+
+    if (recovery->batched >= BATCH_RECORDS_MAX || batch_is_touched(batch, &recovery->touched))
+        status = write_batch(recovery, err);
+    batch_touch(batch, &recovery->touched);
+    recovery->batched += 1 + batch->entry_count;
     return status;
 }
 
@@ -164,6 +156,60 @@ static enum coffer_status apply_tombstone(
             (size_t)(item->header.stored_size / DIGEST_SIZE), item->header.lsn, &deleted, err);
     recovery->batched = BATCH_RECORDS_MAX; /* its keys are not marked as touched: write it next */
     return status;
+}
+
+static enum coffer_status apply_drop_record(
+    struct recovery *recovery, const struct pack_scan_item *item, struct error *err)
+{
+    enum coffer_status status = write_batch(recovery, err);
+    struct partition_id partition;
+
+    partition_of_key(item->header.key, &partition);
+    if (status == COFFER_OK)
+        status = apply_drop(&recovery->applier, &partition, item->header.lsn, err);
+    recovery->batched = BATCH_RECORDS_MAX; /* as with a tombstone */
+    return status;
+}
+
+/* A batch whose payload cannot be read: what it did to rows is lost. Its block gets a row that
+ * leads to the whole payload, which has not the checksum of the header, so that a read says so. */
+static enum coffer_status apply_damaged_batch(struct recovery *recovery, struct engine_row *row,
+    uint64_t size, const uint8_t *key, struct error *err)
+{
+    struct partition_id partition;
+    struct block_id block;
+    enum coffer_status status = write_batch(recovery, err);
+
+    if (status != COFFER_OK)
+        return status;
+    recovery->batched = BATCH_RECORDS_MAX;
+    partition_of_key(key, &partition);
+    if (block_of_key(key, &block) && (row->codec != CODEC_NONE || row->size <= row->stored_size)) {
+        apply_dead(&recovery->applier, row->pack, size - row->stored_size);
+        return apply_damaged_block(&recovery->applier, &partition, &block, row, err);
+    }
+    apply_dead(&recovery->applier, row->pack, size);
+    return COFFER_OK;
+}
+
+static enum coffer_status apply_batch_record(struct recovery *recovery,
+    const struct pack_scan_item *item, struct engine_row *row, struct error *err)
+{
+    struct batch batch;
+    enum coffer_status status;
+
+    if (item->payload == NULL)
+        return apply_damaged_batch(recovery, row, item->size, item->header.key, err);
+    if (batch_decode(&item->header, slice_of(item->payload, (size_t)item->header.stored_size),
+            &batch, NULL) != COFFER_OK) {
+        local_count_damage(recovery->engine, row->pack, item->offset, "a batch cannot be read");
+        row->checksum = ~row->checksum;
+        return apply_damaged_batch(recovery, row, item->size, item->header.key, err);
+    }
+    status = room_for_batch(recovery, &batch, err);
+    return status == COFFER_OK
+               ? apply_batch(&recovery->applier, &batch, row->pack, item->offset, NULL, err)
+               : status;
 }
 
 static enum coffer_status apply_manifest_record(struct recovery *recovery,
@@ -229,6 +275,13 @@ static enum coffer_status apply_item(
     case RECORD_SEAL:
         apply_dead(&recovery->applier, replay->pack->id, item->size);
         replay->row.state = PACK_SEALED;
+        break;
+    case RECORD_BATCH:
+        status = apply_batch_record(recovery, item, &row, err);
+        break;
+    case RECORD_DROP:
+        status = apply_drop_record(recovery, item, err);
+        apply_dead(&recovery->applier, replay->pack->id, item->size);
         break;
     }
     if (status != COFFER_OK)

@@ -7,10 +7,7 @@
 #include "storage/pack/local_parts.h"
 #include "storage/pack/pack_scan.h"
 
-enum {
-    BATCH_RECORDS_MAX = 2000,
-    TOUCHED_SLOTS = 8192, /* a power of two, more than any batch touches without tombstones */
-};
+enum { BATCH_RECORDS_MAX = 2000 }; /* and rows */
 
 struct replay { /* one pack that is scanned */
     struct pack *pack;
@@ -33,9 +30,9 @@ struct recovery {
     struct applier applier;
     struct replay *replays; /* by base LSN */
     size_t count;
-    size_t batched; /* records in the batch */
+    size_t batched; /* records and rows in the batch */
+    struct touched touched;
     uint64_t last_lsn, applied;
-    uint64_t touched[TOUCHED_SLOTS]; /* first bytes of the keys that the batch changes; 0: free */
 };
 
 /* Bring all records behind the watermarks into the index. recovery->replays are sorted by base LSN

@@ -35,11 +35,26 @@ static void try_pack(struct slice in)
     fuzz_check(memcmp(written, in.data, in.size) == 0);
 }
 
+static void try_stored(struct slice in)
+{
+    struct index_stored stored;
+    uint8_t written[INDEX_STORED_SIZE];
+    struct slice value;
+
+    if (!index_stored_decode(in, &stored, &value))
+        return;
+    fuzz_check(value.size == stored.value_size && value.size <= ENGINE_ROW_VALUE_MAX);
+    fuzz_check(value.size + INDEX_STORED_SIZE == in.size);
+    index_stored_encode(&stored, written);
+    fuzz_check(memcmp(written, in.data, INDEX_STORED_SIZE) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct slice in = slice_of(data, size);
 
     try_row(in);
     try_pack(in);
+    try_stored(in);
     return 0;
 }

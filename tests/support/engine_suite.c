@@ -2,8 +2,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -14,7 +16,41 @@
 #include "storage/memory/memory_engine.h"
 #include "storage/pack/local_engine.h"
 
-void suite_open(struct suite *suite)
+static int set_up_as(void **state, bool persistent)
+{
+    struct suite *suite = calloc(1, sizeof(*suite));
+
+    invariant(suite != NULL);
+    fixture_init(&suite->fixture, ENGINE_LOCAL);
+    invariant(mkdir(suite->fixture.data_dir, 0750) == 0);
+    suite->persistent = persistent;
+    suite_open(suite);
+    *state = suite;
+    return 0;
+}
+
+int suite_set_up_memory(void **state)
+{
+    return set_up_as(state, false);
+}
+
+int suite_set_up_local(void **state)
+{
+    return set_up_as(state, true);
+}
+
+int suite_tear_down(void **state)
+{
+    struct suite *suite = *state;
+
+    if (suite->engine != NULL)
+        suite_close(suite);
+    fixture_release(&suite->fixture);
+    free(suite);
+    return 0;
+}
+
+enum coffer_status suite_try_open(struct suite *suite, struct error *err)
 {
     struct local_engine_options options = {.data_dir = suite->fixture.data_dir,
         .pack_size = 1 << 20,
@@ -24,14 +60,20 @@ void suite_open(struct suite *suite)
         .compression = CODEC_ZSTD,
         .compression_level = 1,
         .compression_min_size = CODEC_MIN_SIZE_DEFAULT};
-    struct error error;
 
     if (!suite->persistent) {
         suite->engine = memory_engine_create();
-        return;
+        return COFFER_OK;
     }
     memset(options.store, 7, sizeof(options.store));
-    if (local_engine_open(&options, &suite->engine, &error) != COFFER_OK)
+    return local_engine_open(&options, &suite->engine, err);
+}
+
+void suite_open(struct suite *suite)
+{
+    struct error error;
+
+    if (suite_try_open(suite, &error) != COFFER_OK)
         fail_msg("the engine does not open: %s", error.text);
 }
 
@@ -49,6 +91,30 @@ void suite_reopen(struct suite *suite)
     if (!suite->persistent)
         return;
     suite_close(suite);
+    suite_open(suite);
+}
+
+void suite_rebuild(struct suite *suite)
+{
+    if (!suite->persistent)
+        return;
+    suite_close(suite);
+    fixture_remove_index(&suite->fixture);
+    suite_open(suite);
+}
+
+void suite_crash(struct suite *suite)
+{
+    struct store_fixture *fixture = &suite->fixture;
+    char next[FIXTURE_PATH_SIZE];
+
+    if (!suite->persistent)
+        return;
+    (void)snprintf(next, sizeof(next), "%s/data%u", fixture->root, ++fixture->generation);
+    tree_copy(fixture->data_dir, next);
+    suite_close(suite);
+    tree_remove(fixture->data_dir);
+    memcpy(fixture->data_dir, next, sizeof(next));
     suite_open(suite);
 }
 

@@ -22,9 +22,24 @@ struct item { /* a chunk with its content, as an engine takes it */
     size_t size;
 };
 
+/* For cmocka: a suite with an open engine in *state. */
+int suite_set_up_memory(void **state);
+int suite_set_up_local(void **state);
+int suite_tear_down(void **state);
+/* One test against each of them, for an array of struct CMUnitTest. */
+#define CONTRACT(test)                                                                             \
+    {#test " (memory)", test, suite_set_up_memory, suite_tear_down, NULL},                         \
+    {                                                                                              \
+#test " (local)", test, suite_set_up_local, suite_tear_down, NULL                          \
+    }
+
 void suite_open(struct suite *suite);
+MUST_USE enum coffer_status suite_try_open(struct suite *suite, struct error *err);
 void suite_close(struct suite *suite);
+/* These three do nothing to the memory engine, which would lose all. */
 void suite_reopen(struct suite *suite);
+void suite_rebuild(struct suite *suite); /* reopen without the index */
+void suite_crash(struct suite *suite);   /* go on with what kill -9 would leave now */
 struct item item_make(size_t size, uint64_t seed, enum content_kind kind);
 void items_free(struct item *items, size_t count);
 struct engine_op op_put(const struct item *item);

@@ -33,8 +33,11 @@ void check_send(struct http_client *client, const struct http_request *request, 
 #define CHECK_STATUS(client, status, ...)                                                          \
     check_status(client, &(const struct http_request){__VA_ARGS__}, status)
 void check_status(struct http_client *client, const struct http_request *request, int status);
-/* It must be a problem with this status and code, and all fields in order; releases nothing. */
+/* It must be a problem with this status and code (NULL: any), and all fields in order; releases
+ * nothing. */
 void check_problem(struct http_answer *answer, int status, const char *code);
+/* All that came over a raw socket: one such answer, which says that the connection ends. */
+void check_raw_problem(const char *text, int status, const char *code);
 /* A request that must be answered so. */
 #define CHECK_PROBLEM(client, status, code, ...)                                                   \
     check_refused(client, &(const struct http_request){__VA_ARGS__}, status, code)
