@@ -69,7 +69,7 @@ static enum coffer_status check_fields(
 static enum coffer_status read_action(
     json_t *object, size_t position, struct close_action *action, struct error *err)
 {
-    unsigned kind = ARRAY_COUNT(kinds), format = ARCHIVE_TAR;
+    unsigned kind = CLOSE_VERIFY, format = ARCHIVE_TAR;
     uint64_t level = LEVEL_DEFAULT;
     struct slice url = {NULL, 0};
     const struct json_field fields[] = {JSON_WORD("do", &kind, kinds),

@@ -5,8 +5,10 @@
  */
 #include "storage/datasets.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -375,11 +377,72 @@ static void test_patch(void **state)
     assert_metadata("{\"b\":{\"c\":5,\"d\":3},\"e\":[],\"x\":0.1,\"y\":1}");
 }
 
+struct patcher {
+    pthread_t thread;
+    int number, refused;
+};
+
+enum { PATCHERS = 4, PATCHES = 50 };
+
+static void *patch_main(void *context)
+{
+    struct patcher *patcher = context;
+    char body[64];
+
+    for (int i = 0; i < PATCHES; i++) {
+        (void)snprintf(body, sizeof(body), "{\"p%d-%d\":%d}", patcher->number, i, i);
+        if (call("PATCH /v1/datasets/abc", NULL, body) != 200)
+            patcher->refused++;
+    }
+    exchange_thread_end();
+    return NULL;
+}
+
+static void *append_main(void *context)
+{
+    const _Atomic bool *stop = context;
+
+    while (!*stop)
+        (void)call("POST /v1/datasets/abc/channels/a", NULL, "0123456789");
+    exchange_thread_end();
+    return NULL;
+}
+
+/* Patches that name no tag never undo one another, and go through while the dataset is written. */
+static void test_patches_at_once(void **state)
+{
+    struct patcher patchers[PATCHERS];
+    _Atomic bool stop = false;
+    pthread_t appender;
+    json_t *answer;
+    int refused = 0;
+
+    (void)state;
+    assert_int_equal(call("PUT /v1/datasets/abc", NULL, "{}"), 201);
+    assert_int_equal(pthread_create(&appender, NULL, append_main, &stop), 0);
+    for (int i = 0; i < PATCHERS; i++) {
+        patchers[i] = (struct patcher){.number = i};
+        assert_int_equal(pthread_create(&patchers[i].thread, NULL, patch_main, &patchers[i]), 0);
+    }
+    for (int i = 0; i < PATCHERS; i++) {
+        pthread_join(patchers[i].thread, NULL);
+        refused += patchers[i].refused;
+    }
+    stop = true;
+    pthread_join(appender, NULL);
+    assert_int_equal(driver_call(&service, "GET /v1/datasets/abc", NULL, NULL, &answer), 200);
+    assert_int_equal(json_object_size(json_object_get(answer, "metadata")) + (size_t)refused,
+        PATCHERS * PATCHES);
+    json_decref(answer);
+    assert_in_range(refused, 0, PATCHERS * PATCHES / 10);
+}
+
 /* A body that is too large is refused, and so is one that makes the metadata too large. */
 static void test_metadata_limit(void **state)
 {
     enum { PART = 200 * 1024 };
     char *body = malloc(3 * PART + 1);
+    json_t *answer;
 
     (void)state;
     assert_non_null(body);
@@ -390,6 +453,10 @@ static void test_metadata_limit(void **state)
     memcpy(body + 18 + PART, "\"}}", 4);
     assert_int_equal(call("PUT /v1/datasets/abc", NULL, body), 201);
     assert_int_equal(call("PUT /v1/datasets/abc", NULL, body), 200);
+    assert_int_equal(driver_call(&service, "GET /v1/datasets/abc", NULL, NULL, &answer), 200);
+    assert_int_equal(
+        json_string_length(json_object_get(json_object_get(answer, "metadata"), "a")), PART);
+    json_decref(answer);
     memcpy(body, "{\"b\":\"          \"", 16);
     memset(body + 6, 'x', PART);
     memcpy(body + 6 + PART, "\"}", 3);
@@ -440,6 +507,7 @@ int main(void)
         DATASET_TEST(test_many_channels),
         DATASET_TEST(test_list),
         DATASET_TEST(test_patch),
+        DATASET_TEST(test_patches_at_once),
         DATASET_TEST(test_metadata_limit),
         DATASET_TEST(test_delete),
     };

@@ -42,6 +42,44 @@ static void test_values(void **state)
     assert_memory_equal(json_out_text(&out).data, expected, strlen(expected));
 }
 
+static void test_times_and_numbers(void **state)
+{
+    static const char expected[] =
+        "[\"0\",\"18446744073709551615\",null,\"1970-01-01T00:00:01.002Z\","
+        "\"2001-09-09T01:46:40.000Z\"]";
+    char buffer[256];
+    struct json_out out;
+
+    (void)state;
+    json_out_fixed(&out, buffer, sizeof(buffer));
+    json_out_array(&out);
+    json_out_number_text(&out, 0);
+    json_out_number_text(&out, UINT64_MAX);
+    json_out_time(&out, 0);
+    json_out_time(&out, 1002999999);
+    json_out_time(&out, 1000000000000000000);
+    json_out_array_end(&out);
+    assert_true(json_out_ok(&out));
+    assert_int_equal(json_out_text(&out).size, strlen(expected));
+    assert_memory_equal(json_out_text(&out).data, expected, strlen(expected));
+}
+
+/* What does not fit is not taken, and the rest is fine. */
+static void test_some(void **state)
+{
+    char buffer[5];
+    struct json_out out;
+
+    (void)state;
+    json_out_fixed(&out, buffer, sizeof(buffer));
+    assert_int_equal(json_out_some(&out, slice_of("abc", 3)), 3);
+    assert_int_equal(json_out_some(&out, slice_of("def", 3)), 2);
+    assert_int_equal(json_out_some(&out, slice_of("f", 1)), 0);
+    assert_int_equal(json_out_some(&out, slice_of(NULL, 0)), 0);
+    assert_true(json_out_ok(&out));
+    assert_memory_equal(json_out_text(&out).data, "abcde", 5);
+}
+
 static void test_lines(void **state)
 {
     struct json_out out;
@@ -163,6 +201,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),
+        cmocka_unit_test(test_times_and_numbers),
+        cmocka_unit_test(test_some),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_any_bytes_are_a_json_string),
         cmocka_unit_test(test_utf8),

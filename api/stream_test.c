@@ -526,6 +526,7 @@ static void test_follow(void **state)
     assert_content("GET " CHANNEL "?follow=true", "Range: bytes=20-", 200, "");
     refused("GET " CHANNEL "?follow=true", "Range: bytes=21-", NULL, 416, "range_not_satisfiable");
     assert_content("GET " CHANNEL "?follow=false", NULL, 200, "hello world and more");
+    assert_int_equal(call("HEAD " CHANNEL "?follow=true", NULL, NULL), 200);
     refused("GET " CHANNEL "?follow=yes", NULL, NULL, 400, "bad_request");
     refused("GET " CHANNEL "?follow=true&version=1", NULL, NULL, 400, "bad_request");
     refused("GET /v1/datasets/abc/channels/b?follow=true", NULL, NULL, 404, "no_such_channel");

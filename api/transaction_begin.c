@@ -12,7 +12,7 @@
 
 extern const struct resource transaction_open_resource;
 
-enum { BODY_MAX = 8 << 20 }; /* as many channels as a dataset may have */
+enum { BODY_MAX = 1 << 20 }; /* as many channels as there may be */
 
 struct open_state {
     struct dataset *dataset;
@@ -52,11 +52,11 @@ static enum coffer_status read_channels(
     struct open_state *state, json_t *list, size_t *count, struct error *err)
 {
     *count = json_array_size(list);
-    if (*count == 0 || *count > DATASET_CHANNELS_MAX)
+    if (*count == 0 || *count > TRANSACTION_CHANNELS_MAX)
         return error_set(err, COFFER_BAD_REQUEST,
             "\"channels\" has 1 to %d names, not %zu; without it a transaction is of the whole "
             "dataset",
-            DATASET_CHANNELS_MAX, *count);
+            TRANSACTION_CHANNELS_MAX, *count);
     state->channels = calloc(*count, sizeof(*state->channels));
     if (state->channels == NULL)
         return error_set(err, COFFER_OVERLOADED, "no memory for the channels; try again later");

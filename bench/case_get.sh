@@ -2,7 +2,7 @@
 # Reads: hot (everything in memory) and cold (a server just started, caches dropped).
 # Sourced by run.sh.
 
-get_keys="" get_order=loop
+get_keys="" get_order=loop get_size=0
 
 get_request() { # WHO PATH
     request=(BENCH_PATH="$2" BENCH_KEYS="$get_keys" BENCH_ORDER="$get_order")
@@ -11,11 +11,11 @@ get_request() { # WHO PATH
 hot_request() { get_request "$@"; }
 hot_before() { :; }
 hot_settle() { settle_disk; }
-hot_after() { :; }
+hot_after() { extra=$(jq -nc --argjson n "$get_size" '{size: $n}'); }
 
 hot_case() { # NAME SIZE COUNT
     local size=$2 count=$3 set=hot-$2 who
-    case_name=$1 case_script=get.lua case_hooks=hot case_who=() get_order=loop
+    case_name=$1 case_script=get.lua case_hooks=hot case_who=() get_order=loop get_size=$2
     get_keys=$work/keys-$set
     keys_write "$size" "$count" "$size" "$get_keys"
     if contestant nginx; then
@@ -62,11 +62,11 @@ cold_before() { # WHO
 }
 
 cold_settle() { drop_caches; }
-cold_after() { :; }
+cold_after() { hot_after; }
 
 cold_case() { # NAME SIZE COUNT
     local size=$2 count=$3 set=cold-$2
-    case_name=$1 case_script=get.lua case_hooks=cold case_who=() get_order=once
+    case_name=$1 case_script=get.lua case_hooks=cold case_who=() get_order=once get_size=$2
     get_keys=$work/keys-$set
     enough_space $((count * (size + 4096) * 2)) || return 1
     # Another seed than the hot set of that size.

@@ -38,6 +38,7 @@ put_settle() { settle_disk; }
 # What was acknowledged must be there: a write that hits what is there already is no write.
 put_after() { # WHO
     local answered stored syncs
+    extra=$(jq -nc --argjson n "$put_size" '{size: $n}')
     answered=$(jq .requests <<<"$load_result")
     case $1 in
     nginx)
@@ -48,7 +49,7 @@ put_after() { # WHO
         coffer_sync || return 1
         stored=$(coffer_number chunks) || return 1
         stored=$((stored - put_chunks))
-        extra=$(jq -nc --argjson n $((syncs - put_syncs)) '{syncs: $n}')
+        extra=$(jq -c --argjson n $((syncs - put_syncs)) '.syncs = $n' <<<"$extra")
         ;;
     *) return 0 ;;
     esac

@@ -6,10 +6,13 @@
 # Its hooks are functions named by $case_hooks: HOOKS_request fills the array `request` with
 # NAME=VALUE for the Lua script, HOOKS_before prepares a run outside the timed part, HOOKS_after
 # checks it and may put more members (JSON) into $extra. Each gets WHO, and request the path too.
+# ${one_each[WHO]} is for scripts that need it a number of connections, each with a wrk thread of its
+# own; else the numbers are those of the options. A member "size" of $extra is what one request moves
+# in bytes of content.
 
 case_name="" case_script="" case_hooks=""
 declare -a case_who=() request=()
-declare -A variants=() best_variant=() best_threads=()
+declare -A variants=() one_each=() best_variant=() best_threads=()
 load_result="" extra=""
 
 # Something of this case went wrong: say so, keep it for the report, and let the caller return.
@@ -29,8 +32,9 @@ value_record() { # NAME NUMBER
 # connection, is a fault: a benchmark of errors is a lie.
 load() { # WHO URL THREADS SECONDS
     local who=$1 problem
-    env BENCH_DIR="$here" BENCH_THREADS="$3" "${request[@]}" wrk -t "$3" -c "$connections" \
-        -d "$4" --timeout 30s -s "$here/$case_script" "$2" >"$work/wrk.out" 2>"$work/wrk.err"
+    env BENCH_DIR="$here" BENCH_THREADS="$3" "${request[@]}" wrk -t "$3" \
+        -c "${one_each[$who]:-$connections}" -d "$4" --timeout 30s -s "$here/$case_script" "$2" \
+        >"$work/wrk.out" 2>"$work/wrk.err"
     load_result=$(sed -n 's/^BENCH //p' "$work/wrk.out")
     [ -n "$load_result" ] ||
         fault "$who" "wrk gave no figures: $(cat "$work/wrk.err" "$work/wrk.out" | head -n 3 | paste -sd' ')" ||
@@ -62,13 +66,15 @@ run_once() { # WHO VARIANT THREADS SECONDS
 # fastest is what will be measured.
 calibrate() { # WHO
     local who=$1 variant threads rate best=0
+    local -a counts=("${thread_counts[@]}")
+    [ -z "${one_each[$who]-}" ] || counts=("${one_each[$who]}")
     while read -r variant; do
-        run_once "$who" "$variant" "${thread_counts[0]}" 1 || return 1
+        run_once "$who" "$variant" "${counts[0]}" 1 || return 1
         rate=$(jq '.rate | floor' <<<"$load_result")
         [ "$rate" -lt "$best" ] || { best=$rate best_variant[$who]=$variant; }
     done <<<"${variants[$who]}"
-    best_threads[$who]=${thread_counts[0]}
-    for threads in "${thread_counts[@]:1}"; do
+    best_threads[$who]=${counts[0]}
+    for threads in "${counts[@]:1}"; do
         run_once "$who" "${best_variant[$who]}" "$threads" 1 || return 1
         rate=$(jq '.rate | floor' <<<"$load_result")
         [ "$rate" -le "$best" ] || { best=$rate best_threads[$who]=$threads; }

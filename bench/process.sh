@@ -50,6 +50,10 @@ await_line() { # NAME EXPRESSION SECONDS
     done
 }
 
+processor_ticks() { # PID: its user and system time so far, in 1/CLK_TCK seconds
+    awk '{ print $14 + $15 }' "/proc/$1/stat"
+}
+
 port_is_free() { # PORT: nothing of IPv4 uses it
     ! grep -qi "^ *[0-9]*: [0-9A-F]*:$(printf '%04X' "$1") " /proc/net/tcp
 }

@@ -6,9 +6,12 @@ set -uo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: bench/profile.sh get|synced|buffered SIZE [SECONDS [cofferd OPTION...]]
+usage: bench/profile.sh CASE SIZE [SECONDS [cofferd OPTION...]]
 
-  get SIZE        reads of bodies of SIZE bytes, hot; synced, buffered: writes of new ones
+  get SIZE        reads of chunks of SIZE bytes, hot; synced, buffered: writes of new ones
+  plain-N SIZE    appends of SIZE bytes to N channels; staged-N: the same in a transaction
+  channel SIZE    reads of a whole channel that was made of appends of SIZE bytes
+  lines SIZE      appends of SIZE bytes of lines
 TEXT
 }
 
@@ -27,13 +30,15 @@ source "$here/contestants.sh"
 source "$here/case_get.sh"
 # shellcheck source=case_put.sh
 source "$here/case_put.sh"
+# shellcheck source=case_append.sh
+source "$here/case_append.sh"
 
 connections=64 keep_work="" case_name=profile
 coffer_options=()
 
 main() {
     local who=${1-} size=${2-} seconds=${3:-5}
-    [[ $who =~ ^(get|synced|buffered)$ && $size =~ ^[1-9][0-9]*$ ]] || {
+    [[ $who =~ ^(get|synced|buffered|channel|lines|(plain|staged)-[1-9][0-9]*)$ && $size =~ ^[1-9][0-9]*$ ]] || {
         usage >&2
         exit 2
     }
@@ -46,22 +51,50 @@ main() {
     work=$(mktemp -d "$out/profile-XXXXXX")
     results=$work/results
     coffer_start "$work/coffer" || exit 1
-    if [ "$who" = get ]; then
-        case_script=get.lua
-        coffer_fill 1 0 1000 "$size" || exit 1
-        get_keys=$work/keys
-        keys_write 1 1000 "$size" "$get_keys"
-        get_request coffer "/v1/chunks/{key}"
-    else
-        case_script=put.lua put_size=$size
-        head -c "$size" /dev/urandom >"$work/body-$size"
-        put_request "$who" /v1/chunks
-    fi
+    "prepare_${who%%-*}" "$who" "$size" || exit 1
     sampled_load "$who" "$seconds"
 }
 
-processor_ticks() { # PID: user and system time so far
-    awk '{ print $14 + $15 }' "/proc/$1/stat"
+prepare_get() { # WHO SIZE
+    case_script=get.lua get_keys=$work/keys
+    coffer_fill 1 0 1000 "$2" || return 1
+    keys_write 1 1000 "$2" "$get_keys"
+    get_request coffer "/v1/chunks/{key}"
+}
+
+prepare_synced() { # WHO SIZE
+    case_script=put.lua put_size=$2
+    head -c "$2" /dev/urandom >"$work/body-$2"
+    put_request "$1" /v1/chunks
+}
+
+prepare_buffered() { prepare_synced "$@"; }
+
+prepare_plain() { # WHO SIZE
+    append_pool "$2"
+    append_before "$1" || return 1
+    append_request "$1" "/v1/datasets/{dataset}/channels/{channel}"
+}
+
+prepare_staged() { prepare_plain "$@"; }
+
+prepare_lines() { # WHO SIZE
+    append_size=$2
+    awk -v size="$2" 'BEGIN { for (; size > 0; size -= 8) printf "%07d\n", size }' | head -c "$2" >"$work/pool-$2"
+    append_before plain-1 || return 1
+    append_request plain-1 "/v1/datasets/{dataset}/channels/{channel}"
+    request+=(BENCH_HEADERS=$'Content-Type: application/x-ndjson\r\n')
+}
+
+# A channel of some 32 MiB made by such appends.
+prepare_channel() { # WHO SIZE
+    prepare_plain plain-1 "$2" || return 1
+    request+=(BENCH_COUNT=$(((32 << 20) / $2 + 1)))
+    load "$1" "http://${address[coffer]}/" 2 60 || return 1
+    say "a channel of $(curl -sS -f "$(dataset_url)" | jq -c '.channels[0]')"
+    yes 0000000000000000000000000000000000000000000000000000000000000000 | head -n 9 >"$work/keys"
+    case_script=get.lua get_keys=$work/keys connections=8
+    get_request coffer "/v1/datasets/$append_dataset/channels/000000"
 }
 
 sampled_load() { # WHO SECONDS

@@ -1,7 +1,7 @@
 # From the records of a run (results.jsonl, slurped) to the report in Markdown, or with
 # --argjson summary true to one JSON object a row. $rows is rows.json; $about the text on top.
 
-def median: sort | if length == 0 then null
+def median: map(numbers) | sort | if length == 0 then null
     elif length % 2 == 1 then .[(length - 1) / 2]
     else (.[length / 2 - 1] + .[length / 2]) / 2 end;
 
@@ -15,6 +15,8 @@ def fixed($digits): if . == null then "-" else
 def readable: if . == null then "-" elif . >= 100 then fixed(0) elif . >= 1 then fixed(2)
     else fixed(4) end;
 
+def milliseconds: if . == null then "-" else "\(. / 1000 | fixed(2)) ms" end;
+
 def verdict($row; $number):
     if $number == null then "no figure"
     elif $row.at_least and $number < $row.at_least then "MISSED"
@@ -27,11 +29,13 @@ def target: if .at_least then ">= \(.at_least)" elif .at_most then "<= \(.at_mos
 . as $records
 | [$records[] | select(.kind == "round")] as $rounds
 | [$records[] | select(.kind == "failure")] as $failures
-| def rates($case; $who): [$rounds[] | select(.case == $case and .who == $who) | .rate];
-  def rate($case; $who): rates($case; $who) | median;
+| def of($case; $who): $rounds[] | select(.case == $case and .who == $who);
+  # Requests a second or, `by` "size", bytes: where the requests of the two differ in size.
+  def rates($case; $who; $by): [of($case; $who) | if $by == "size" then .rate * .size else .rate end];
+  def rate($case; $who): rates($case; $who; null) | median;
   # Neighbouring runs of one round, so that a slow spell of the machine hits both.
-  def spread($case; $who; $versus):
-    [rates($case; $who), rates($case; $versus)] | transpose
+  def spread($case; $who; $versus; $by):
+    [rates($case; $who; $by), rates($case; $versus; $by)] | transpose
     | map(select(.[0] and .[1]) | .[0] / .[1]) | if length == 0 then null else [min, max] end;
   def failed($case): any($failures[]; .case == $case);
 
@@ -39,16 +43,16 @@ def target: if .at_least then ">= \(.at_least)" elif .at_most then "<= \(.at_mos
     | . as $row
     | rate(.case; .who) as $ours | rate(.case; .versus) as $theirs | rate(.case; "bare") as $ceiling
     | select($ours or $theirs or $ceiling or failed(.case))
-    | (if $ours and $theirs then $ours / $theirs else null end) as $ratio
+    | (if $ours and $theirs then (rates(.case; .who; .by) | median) / (rates(.case; .versus; .by) | median)
+       else null end) as $ratio
     | . + {ours: $ours, theirs: $theirs, ceiling: $ceiling, ratio: $ratio,
            to_ceiling: (if $ours and $ceiling then $ours / $ceiling else null end),
-           spread: spread(.case; .who; .versus), verdict: verdict($row; $ratio)}] as $ratios
-| ([$rounds[] | select(.case == "put-1k" and .who == "synced") | .syncs / .requests] | median) as $syncs
+           spread: spread(.case; .who; .versus; .by), verdict: verdict($row; $ratio)}] as $ratios
 | [$rows.values[]
     | . as $row
-    | (if .name == "syncs_per_write" then $syncs else
-        ([$records[] | select(.kind == "value" and .case == $row.case and .name == $row.name) | .number]
-         | last) end) as $number
+    | (if .who then [of(.case; .who) | .[$row.name] / (if $row.per then .[$row.per] else 1 end)]
+       else [$records[] | select(.kind == "value" and .case == $row.case and .name == $row.name) | .number]
+       end | median) as $number
     | select($number != null or failed(.case))
     | . + {number: $number, verdict: verdict($row; $number)}] as $values
 | if $summary then ($ratios[], $values[], $failures[])
@@ -67,12 +71,13 @@ def target: if .at_least then ">= \(.at_least)" elif .at_most then "<= \(.at_mos
       ($values[] | "| \(.row) | \(.number | readable) | \(target) | \(.verdict) |")
      else empty end),
     "",
-    "| run | who | variant | wrk threads | median req/s | slowest to fastest round | p50 | p99 |",
-    "| --- | --- | --- | ---: | ---: | --- | ---: | ---: |",
+    "| run | who | variant | wrk threads | median req/s | slowest to fastest round | MB/s | p50 | p99 |",
+    "| --- | --- | --- | ---: | ---: | --- | ---: | ---: | ---: |",
     ($rounds | group_by([.case, .who]) | .[]
       | "| \(.[0].case) | \(.[0].who) | \(.[0].variant) | \(.[0].threads) | \(map(.rate) | median | fixed(0)) "
       + "| \(map(.rate) | min | fixed(0)) to \(map(.rate) | max | fixed(0)) "
-      + "| \(map(.p50_us) | median / 1000 | fixed(2)) ms | \(map(.p99_us) | median / 1000 | fixed(2)) ms |"),
+      + "| \(map(select(.size) | .rate * .size / 1e6) | median | readable) "
+      + "| \(map(.p50_us) | median | milliseconds) | \(map(.p99_us) | median | milliseconds) |"),
     "",
     "Targets: \([$ratios[], $values[] | select(.verdict == "met")] | length) met, "
       + "\([$ratios[], $values[] | select(.verdict == "MISSED")] | length) missed, "

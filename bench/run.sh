@@ -17,6 +17,7 @@ usage: ./dev bench [OPTION...]
   --cofferd FILE     the server (default build/release/bin/cofferd)
   --cofferd-option O one more option for it, such as --cofferd-option=--sync-delay=1ms; repeatable
   --tools DIR        bench_data and the others (default build/release/bench)
+  --examples DIR     those of libcoffer (default build/release/examples)
   --work DIR         where the data lies (default build/bench); should be a disk, not memory
   --out DIR          where results.jsonl, summary.jsonl and report.md go (default build/bench)
   --keep             leave the data there
@@ -24,6 +25,7 @@ usage: ./dev bench [OPTION...]
   --list             print the cases
 
 Cases: get-1k get-16k get-64k get-1m cold-1k cold-1m put-1k put-16k put-64k put-1m syncs million
+       append-small append-16k append-1m commit ndjson words read-channel streams
 Exit code: 0 measured, 1 a case failed (or, with --strict, a target was missed), 2 wrong use.
 TEXT
 }
@@ -31,12 +33,14 @@ TEXT
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 readonly here root
-all_cases=(get-1k get-16k get-64k get-1m cold-1k cold-1m put-1k put-16k put-64k put-1m syncs million)
+all_cases=(get-1k get-16k get-64k get-1m cold-1k cold-1m put-1k put-16k put-64k put-1m syncs million
+    append-small append-16k append-1m commit ndjson words read-channel streams)
 
 rounds=5 seconds=3 connections=64 quick="" strict="" keep_work="" only='*'
 thread_counts=(2 1) coffer_options=()
 cofferd=$root/build/release/bin/cofferd
 tools=$root/build/release/bench
+examples=$root/build/release/examples
 work_parent=$root/build/bench
 out=$root/build/bench
 declare -A without=()
@@ -53,6 +57,10 @@ source "$here/case_get.sh"
 source "$here/case_put.sh"
 # shellcheck source=case_million.sh
 source "$here/case_million.sh"
+# shellcheck source=case_append.sh
+source "$here/case_append.sh"
+# shellcheck source=case_dataset.sh
+source "$here/case_dataset.sh"
 
 wrong_use() {
     printf 'bench: %s\n' "$1" >&2
@@ -101,6 +109,7 @@ option_set() { # NAME VALUE
     --cofferd) cofferd=$2 ;;
     --cofferd-option) coffer_options+=("$2") ;;
     --tools) tools=$2 ;;
+    --examples) examples=$2 ;;
     --work) work_parent=$2 ;;
     --out) out=$2 ;;
     *) wrong_use "there is no option $1" ;;
@@ -169,6 +178,14 @@ case_run() { # NAME
     put-1m) put_case "$1" 1048576 ;;
     syncs) syncs_case "$1" ;;
     million) million_case "$1" $((few ? 100000 : 1000000)) ;;
+    append-small) append_case "$1" 10 1024 plain-1 plain-64 ;;
+    append-16k) append_case "$1" 16384 16384 {plain,staged}-{1,2,4,8,16} ;;
+    append-1m) append_case "$1" 1048576 1048576 {plain,staged}-{1,2,4,8,16} ;;
+    commit) commit_case "$1" 1 16 ;;
+    ndjson) ndjson_case "$1" 1000000 ;;
+    words) words_case "$1" $((few ? 100000 : 1000000)) 1 2 4 10 ;;
+    read-channel) stream_case "$1" 8 ;;
+    streams) streams_case "$1" $((few ? 50000 : 1000000)) 1000 1000 ;;
     esac
 }
 

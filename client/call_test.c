@@ -5,11 +5,14 @@
  */
 #include "client/call.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -248,6 +251,40 @@ static void test_silence(void **state)
     assert_int_equal(fixture->err.number, ETIMEDOUT);
 }
 
+/* The client gave up before all was sent: the rest never comes, nor an end as if it were all. */
+static void test_abandoned(void **state)
+{
+    const struct coffer_options options = {.timeout = 1, .no_retry = true};
+    static const char body[32 << 20];
+    struct fixture *fixture = *state;
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    socklen_t length = sizeof(address);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+    struct coffer_client *client;
+    char url[64];
+    ssize_t got;
+
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, length), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &length), 0);
+    (void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", ntohs(address.sin_port));
+    client = coffer_open(url, &options, NULL);
+    assert_non_null(client);
+    assert_int_equal(coffer_put(client, body, sizeof(body), NULL, NULL, &fixture->err), -1);
+    assert_string_equal(fixture->err.code, "timed_out");
+    coffer_close(client);
+    fd = accept(listener, NULL, NULL);
+    assert_true(fd >= 0);
+    do
+        got = recv(fd, fixture->head, sizeof(fixture->head), 0);
+    while (got > 0);
+    assert_int_equal(got, -1);
+    assert_int_equal(errno, ECONNRESET);
+    (void)close(fd);
+    (void)close(listener);
+}
+
 static int send_once(struct fixture *fixture, const struct step *steps, unsigned count)
 {
     const struct request request = {
@@ -408,6 +445,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_repeated, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_abandoned, setup, teardown),
         cmocka_unit_test_setup_teardown(test_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_headers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_files, setup, teardown),

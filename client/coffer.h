@@ -318,9 +318,9 @@ int coffer_channel_join(
 int coffer_transaction_ready(struct coffer_transaction *transaction, FILE *stream,
     struct coffer_commit *commit, struct coffer_error *err);
 /* Flush the joined streams and commit. With `barrier` or `commit_when_ready`, wait up to `wait`
- * seconds for the other channels: else `transaction_not_ready`, to be asked again. 0: committed,
- * and durable in every channel; the streams have left it and go on. Asked again it answers the
- * same. */
+ * seconds (300 at most) for the other channels: else `transaction_not_ready`, to be asked again. 0:
+ * committed, and durable in every channel; the streams have left it and go on. Asked again it
+ * answers the same. */
 int coffer_transaction_commit(struct coffer_transaction *transaction, unsigned wait,
     struct coffer_commit *commit, struct coffer_error *err);
 /* Nothing of it ever was. The joined streams leave it, forget what was written since they joined,

@@ -1,9 +1,13 @@
 #include "client/transfer.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client/failure.h"
 
@@ -11,6 +15,7 @@ enum {
     REFUSAL_MAX = 64 * 1024,
     POLL_MS_MAX = 1000,
     CURL_BUFFER = 256 * 1024, /* of one read or write */
+    KEEPALIVE_PROBES = 9,     /* that get no answer, the kernel's default */
 };
 
 static uint64_t monotonic_ms(void)
@@ -95,6 +100,20 @@ static int on_progress(
     return 0;
 }
 
+/* What has not arrived must not arrive any more once nobody waits for the answer. The kernel would
+ * go on sending it for minutes, and then a claim that was made again long ago would take the
+ * channel from its own writer, or a deletion find what was stored after it. */
+static int on_close(void *context, curl_socket_t fd)
+{
+    const struct linger reset = {.l_onoff = 1};
+    int unsent = 0;
+
+    (void)context;
+    if (ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    return close(fd);
+}
+
 /* ---- setting it up ---- */
 
 static bool add_header(struct transfer *transfer, const char *header)
@@ -158,7 +177,11 @@ static void set_client(struct transfer *transfer, CURL *easy)
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+    /* Where silence is no failure, this finds out whether the server is still there. */
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, (long)client->timeout);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPINTVL, (long)client->timeout / KEEPALIVE_PROBES + 1);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, (long)client->connect_timeout);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)CURL_BUFFER);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)CURL_BUFFER);

@@ -12,6 +12,8 @@
  * - What it refuses by itself it would answer with HTML: http_mhd_hooks.c puts a problem in its
  *   place. After such an answer to a Content-Length or cookies it forgets that it has answered, and
  *   answers again; after one to the arguments of a query it forgets the answer.
+ * - A stream that fails leaves its connection where, as a rule, only the timeout finds it: cut() in
+ *   http_mhd_reply.c.
  * - After a suspension the handler is called again with what it did not take.
  */
 #pragma once

@@ -5,6 +5,7 @@
 
 #include "server/http_mhd.h"
 #include "storage/base/bytes.h"
+#include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 
@@ -17,6 +18,19 @@ static ssize_t read_nothing(void *context, uint64_t at, char *out, size_t max)
     (void)at;
     (void)out;
     (void)max;
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* The stream has failed: end the connection. libmicrohttpd does so when it looks at it the next
+ * time. But no event need come for it, a suspended one is not even with epoll, and without an event
+ * only the connection that has been idle longest is looked at. A timeout of its own puts this one
+ * among those that are looked at every time; to resume it, which it needs not, makes that now. */
+static ssize_t cut(struct http_call *call)
+{
+    unsigned timeout = (unsigned)(call->worker->options->timeout_ns / NS_PER_S);
+
+    (void)MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT, timeout + 1);
+    MHD_resume_connection(call->connection);
     return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
@@ -40,13 +54,13 @@ static ssize_t read_stream(void *context, uint64_t at, char *out, size_t max)
         /* A channel that is followed has no end before the server's, or the client's. */
         log_write(status == COFFER_DRAINING ? LOG_INFO : LOG_ERROR, "reply_cut", "%s: %s: %s",
             call->exchange->request_id, status_code(status), err.text);
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return cut(call);
     }
     call->streamed += size;
     if (size > 0)
         return (ssize_t)size;
     if (total != REPLY_SIZE_UNKNOWN && call->streamed < total)
-        return MHD_CONTENT_READER_END_WITH_ERROR; /* shorter than announced */
+        return cut(call); /* shorter than announced */
     return MHD_CONTENT_READER_END_OF_STREAM;
 }
 

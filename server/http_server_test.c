@@ -17,6 +17,7 @@
 #include "api/bulk.h"
 #include "storage/base/clock.h"
 #include "storage/base/invariant.h"
+#include "storage/datasets.h"
 #include "tests/support/http_check.h"
 #include "tests/support/socket_client.h"
 
@@ -518,6 +519,30 @@ static void test_drain(void **state)
     close(stuck);
 }
 
+/* What was sent of a stream that fails at once is followed by the end of the connection, not by a
+ * last chunk or by silence. */
+static void test_stream_fails(void **state)
+{
+    struct fixture *fixture = *state;
+    int fd = socket_open(&fixture->listeners[0]);
+    struct socket_reply reply;
+
+    socket_send_text(fd, "PUT /v1/datasets/abc HTTP/1.1\r\n" HOST "\r\n");
+    socket_read(fd, 1, &reply);
+    assert_int_equal(reply.status, 201);
+    socket_send_text(
+        fd, "POST /v1/datasets/abc/channels/a HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello");
+    socket_read(fd, 1, &reply);
+    assert_int_equal(reply.status, 201);
+    store_datasets_drain(fixture->service.store); /* what follows fails behind the last byte */
+    socket_send_text(fd, "GET /v1/datasets/abc/channels/a?follow=true HTTP/1.1\r\n" HOST "\r\n");
+    socket_read(fd, 0, &reply);
+    assert_int_equal(reply.status, 200);
+    assert_non_null(strstr(reply.text, "\r\n\r\n5\r\nhello\r\n"));
+    assert_null(strstr(reply.text, "0\r\n\r\n"));
+    close(fd);
+}
+
 #define HTTP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -534,6 +559,7 @@ int main(void)
         HTTP_TEST(test_head),
         HTTP_TEST(test_hang_up),
         HTTP_TEST(test_half_closed),
+        HTTP_TEST(test_stream_fails),
         cmocka_unit_test_setup_teardown(test_connection_limit, setup_two_connections, teardown),
         HTTP_TEST(test_drain),
     };

@@ -30,6 +30,7 @@ enum {
     STREAM_NAME_SIZE = 64,  /* of channels and transactions: [A-Za-z0-9][A-Za-z0-9._-]{0,62} */
     DATASET_CHANNELS_MAX = 65536,      /* of one dataset: COFFER_OVERLOADED past it */
     DATASET_TRANSACTIONS_MAX = 4096,   /* open at once in one dataset: the same */
+    TRANSACTION_CHANNELS_MAX = 8192,   /* of one: COFFER_CONTENT_TOO_LARGE past it */
     DATASET_METADATA_MAX = 256 * 1024, /* bytes of its text */
     DATASET_ACTIONS_MAX = 16,
     DATASET_URL_SIZE = 1024,

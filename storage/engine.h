@@ -65,7 +65,8 @@ struct engine_op {
     const struct digest *keys; /* DELETE; distinct */
     size_t key_count;
     struct partition_id partition; /* BATCH, DROP */
-    bool has_block;                /* BATCH: `body` and `size` are block `block` */
+    bool frees;     /* BATCH of rows: it leads to more space: written also on a full disk */
+    bool has_block; /* BATCH: `body` and `size` are block `block` */
     struct block_id block;
     enum codec block_codec;              /* CODEC_NONE: stored as it is; CODEC_ZSTD: if worth it */
     int block_level;                     /* of zstd; 0: the engine's own setting */

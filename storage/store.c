@@ -53,6 +53,7 @@ void store_options_default(struct store_options *options)
         .reserve_space = 64 << 20,
         .default_channels = 0,
         .channels_max = 256,
+        .datasets_kept = 1024,
         .index_cache_size = 64 << 20,
         .io_method = IO_AUTO,
     };

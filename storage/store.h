@@ -57,6 +57,7 @@ struct store_options {
     uint64_t reserve_space;    /* bytes of disk that puts leave free for deletions and the index */
     unsigned default_channels; /* lanes that unnamed writes are spread over; 0: by processors */
     unsigned channels_max;     /* named channels known at once */
+    unsigned datasets_kept;    /* in memory, beyond those that are in use */
     uint64_t index_cache_size; /* bytes of RocksDB's block cache */
     enum io_method io_method;  /* for cold reads */
 };

@@ -94,7 +94,8 @@ static int compare(struct slice a, struct slice b)
 
 static bool is_in(struct slice key, struct slice prefix, struct slice from, bool backwards)
 {
-    if (key.size < prefix.size || (prefix.size > 0 && memcmp(key.data, prefix.data, prefix.size)))
+    if (key.size < prefix.size ||
+        (prefix.size > 0 && memcmp(key.data, prefix.data, prefix.size) != 0))
         return false;
     return from.size == 0 || (backwards ? compare(key, from) <= 0 : compare(key, from) >= 0);
 }

@@ -4,6 +4,7 @@
  * is right or fails its checksum. Without it, all is as if the batch that was hit had never been,
  * and that is reported, or the batch was the last of a pack that is not sealed, which cannot be
  * told from a torn tail; a block whose record is known stays, and fails its checksum.
+ * ctest-labels: slow (no threads: nothing for ThreadSanitizer)
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -67,7 +67,7 @@ static void a_closed_dataset_takes_nothing(void **state)
 static void compressing_changes_no_byte(void **state)
 {
     struct dataset_test_state *self = *state;
-    uint8_t *all = malloc(8 << 20), *package = content_make(2500000, 3, CONTENT_TEXT);
+    uint8_t *all = malloc(8 << 20);
     uint64_t versions[300], sizes[300], saved, seed = 99;
     struct record_place before[600], after[600];
     struct verify_result verified;
@@ -110,6 +110,15 @@ static void compressing_changes_no_byte(void **state)
     CHECK_STATUS(dataset_verify(self->dataset, &verified, NULL, NULL, err), COFFER_OK);
     assert_int_equal(verified.damaged, 0);
     assert_true(verified.blocks < count);
+    free(all);
+}
+
+static void a_package_is_kept(void **state)
+{
+    struct dataset_test_state *self = *state;
+    uint8_t *package = content_make(2500000, 3, CONTENT_TEXT);
+
+    CHECK_STATUS(ds_close_begin(self->dataset, err), COFFER_OK);
     for (int round = 0; round < 2; round++) { /* the second replaces the first */
         struct package_writer *writer;
         struct stream_reader *reader;
@@ -143,7 +152,117 @@ static void compressing_changes_no_byte(void **state)
         free(read);
     }
     free(package);
+}
+
+/* ---- readers ---- */
+
+/* Read on, at most `max` bytes a call, up to `end`. */
+static void read_to(struct stream_reader *reader, struct gate *gate, uint8_t *out, size_t *at,
+    size_t end, size_t max)
+{
+    while (*at < end) {
+        size_t part = 0;
+        enum coffer_status status =
+            stream_read(reader, out + *at, end - *at < max ? end - *at : max, &part, NULL);
+
+        if (status == COFFER_AGAIN) {
+            gate_wait(gate);
+            continue;
+        }
+        assert_int_equal(status, COFFER_OK);
+        assert_true(part > 0);
+        *at += part;
+    }
+}
+
+/* Goal: pieces of any size, begun anywhere, are the channel's bytes, also when its blocks are moved
+ * between two of them. Method: appends that are a short block each; readers that have read a part
+ * when the dataset is compressed. */
+static void readers_of_many_short_blocks(void **state)
+{
+    static const size_t pieces[] = {1, 33, 1000, 1 << 20};
+    enum { COUNT = 300, READERS = sizeof(pieces) / sizeof(pieces[0]) };
+    struct dataset_test_state *self = *state;
+    struct stream_reader *readers[READERS];
+    uint8_t all[COUNT * 30], read[READERS][COUNT * 30];
+    struct verify_result verified;
+    size_t total = 0, at[READERS];
+    uint64_t saved, seed = 5;
+    struct gate gate;
+
+    for (int i = 0; i < COUNT; i++) {
+        size_t size = random_below(&seed, 30) + 1;
+
+        memset(all + total, 'a' + i % 26, size);
+        CHECK_STATUS(ds_append(self->dataset, "a", all + total, size, NULL, NULL, err), COFFER_OK);
+        total += size;
+    }
+    gate_init(&gate);
+    for (size_t i = 0; i < READERS; i++) {
+        size_t from = i * 7;
+
+        CHECK_STATUS(stream_open(self->dataset, slice_from_text("a"), 0, gate_waker(&gate),
+                         &readers[i], err),
+            COFFER_OK);
+        stream_select(readers[i], from, total, false);
+        at[i] = from;
+        read_to(readers[i], &gate, read[i], &at[i], 100 + 50 * i, pieces[i]);
+    }
+    CHECK_STATUS(ds_close_begin(self->dataset, err), COFFER_OK);
+    CHECK_STATUS(dataset_compress(self->dataset, 1, &saved, NULL, NULL, err), COFFER_OK);
+    CHECK_STATUS(dataset_verify(self->dataset, &verified, NULL, NULL, err), COFFER_OK);
+    assert_true(verified.blocks < COUNT / 10); /* so all of them were moved */
+    for (size_t i = 0; i < READERS; i++) {
+        size_t more;
+
+        read_to(readers[i], &gate, read[i], &at[i], total, pieces[i]);
+        assert_memory_equal(read[i] + i * 7, all + i * 7, total - i * 7);
+        assert_int_equal(stream_read(readers[i], read[i], 1, &more, NULL), COFFER_OK);
+        assert_int_equal(more, 0);
+        stream_close(readers[i]);
+    }
+    gate_release(&gate);
+}
+
+/* Raw and compressed blocks, long and short, warm and cold, verified before or not. */
+static void readers_of_cold_blocks(void **state)
+{
+    static const size_t sizes[] = {700000, 40, 2500000, 17, 1200000, 3000};
+    struct dataset_test_state *self = *state;
+    uint8_t *all = malloc(8 << 20), *read = malloc(8 << 20);
+    size_t total = 0;
+    struct gate gate;
+
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        uint8_t *data = content_make(sizes[i], i, i == 2 ? CONTENT_TEXT : CONTENT_RANDOM);
+
+        CHECK_STATUS(ds_append(self->dataset, "a", data, sizes[i], NULL, NULL, err), COFFER_OK);
+        memcpy(all + total, data, sizes[i]);
+        total += sizes[i];
+        free(data);
+    }
+    gate_init(&gate);
+    for (int pass = 0; pass < 4; pass++) {
+        struct stream_reader *reader;
+        size_t at = 0;
+
+        if (pass == 2)
+            dataset_restart(self, RESTART_CLEAN); /* nothing is verified yet */
+        CHECK_STATUS(
+            stream_open(self->dataset, slice_from_text("a"), 0, gate_waker(&gate), &reader, err),
+            COFFER_OK);
+        if (pass > 0)
+            fixture_drop_page_cache(&self->fixture);
+        read_to(reader, &gate, read, &at, total / 2, 100000);
+        if (pass > 0)
+            fixture_drop_page_cache(&self->fixture);
+        read_to(reader, &gate, read, &at, total, 1 << 20);
+        assert_memory_equal(read, all, total);
+        stream_close(reader);
+    }
+    gate_release(&gate);
     free(all);
+    free(read);
 }
 
 /* ---- restarts ---- */
@@ -213,6 +332,10 @@ int main(void)
         BOTH_ENGINES(datasets_are_made_changed_and_deleted),
         BOTH_ENGINES(a_closed_dataset_takes_nothing),
         BOTH_ENGINES(compressing_changes_no_byte),
+        BOTH_ENGINES(a_package_is_kept),
+        BOTH_ENGINES(readers_of_many_short_blocks),
+        cmocka_unit_test_setup_teardown(
+            readers_of_cold_blocks, dataset_set_up_local, dataset_tear_down),
         cmocka_unit_test_setup_teardown(
             everything_comes_back, dataset_set_up_local, dataset_tear_down),
     };

@@ -217,6 +217,59 @@ static void bad_appends_leave_nothing(void **state)
     assert_int_equal(ds_version(self->dataset), 0);
 }
 
+/* Begin an append at offset 0 and give it its body, but do not finish it. */
+static struct append *begin_with_body(struct dataset *dataset, struct gate *gate, const char *text)
+{
+    struct append_options options = {
+        .channel = slice_from_text("a"), .has_offset = true, .size = strlen(text)};
+    struct append *append;
+    uint64_t current;
+    size_t taken;
+
+    CHECK_STATUS(
+        append_begin(dataset, &options, gate_waker(gate), &append, &current, err), COFFER_OK);
+    CHECK_STATUS(append_data(append, text, strlen(text), &taken, err), COFFER_OK);
+    assert_int_equal(taken, strlen(text));
+    return append;
+}
+
+static enum coffer_status finish(
+    struct append *append, struct gate *gate, struct append_result *result, uint64_t *current)
+{
+    enum coffer_status status;
+
+    while ((status = append_finish(append, result, current, NULL)) == COFFER_AGAIN)
+        gate_wait(gate);
+    append_close(append);
+    return status;
+}
+
+/* The writer has sent again what is still on its way: one of the two is appended, whichever, and
+ * the other is its repeat; something else with that offset is refused. */
+static void a_repeat_under_way(void **state)
+{
+    struct dataset_test_state *self = *state;
+    struct append_result first, second, third;
+    struct append *appends[3];
+    struct gate gates[3];
+    uint64_t current = 0;
+
+    for (size_t i = 0; i < 3; i++) {
+        gate_init(&gates[i]);
+        appends[i] = begin_with_body(self->dataset, &gates[i], i < 2 ? "the same" : "not that");
+    }
+    assert_int_equal(finish(appends[1], &gates[1], &first, &current), COFFER_OK);
+    assert_int_equal(finish(appends[2], &gates[2], &third, &current), COFFER_OFFSET_MISMATCH);
+    assert_int_equal(current, 8);
+    assert_int_equal(finish(appends[0], &gates[0], &second, &current), COFFER_OK);
+    assert_false(first.repeated);
+    assert_true(second.repeated);
+    assert_int_equal(second.version, first.version);
+    ds_check_text(self->dataset, "a", "the same");
+    for (size_t i = 0; i < 3; i++)
+        gate_release(&gates[i]);
+}
+
 static void buffered_appends_have_tickets(void **state)
 {
     struct dataset_test_state *self = *state;
@@ -319,6 +372,7 @@ static void an_abort_leaves_nothing(void **state)
     struct dataset_test_state *self = *state;
     struct append_call call = {.transaction = "t1"};
     struct transaction_info info;
+    struct stream_info stream;
     uint8_t *large = content_make(3 << 20, 5, CONTENT_RANDOM);
 
     CHECK_STATUS(tx_open(self->dataset, "t1", NULL, 60000, false, false, &info, err), COFFER_OK);
@@ -327,6 +381,7 @@ static void an_abort_leaves_nothing(void **state)
     CHECK_STATUS(ds_append(self->dataset, "z", "x", 1, NULL, NULL, err), COFFER_CHANNEL_BUSY);
     CHECK_STATUS(tx_abort(self->dataset, "t1", "enough", &info, err), COFFER_OK);
     assert_string_equal(info.reason, "enough");
+    assert_int_equal(dataset_streams(self->dataset, NULL, &stream, 1), 0);
     CHECK_STATUS(tx_abort(self->dataset, "t1", NULL, &info, err), COFFER_OK);
     CHECK_STATUS(tx_commit(self->dataset, "t1", 0, &info, err), COFFER_TRANSACTION_ABORTED);
     CHECK_STATUS(
@@ -440,6 +495,7 @@ int main(void)
         BOTH_ENGINES(bodies_of_any_size),
         BOTH_ENGINES(records_of_large_bodies),
         BOTH_ENGINES(bad_appends_leave_nothing),
+        BOTH_ENGINES(a_repeat_under_way),
         BOTH_ENGINES(buffered_appends_have_tickets),
         BOTH_ENGINES(claims_fence),
         BOTH_ENGINES(a_commit_shows_all_or_nothing),

@@ -18,7 +18,7 @@ finish() {
     if [ "$code" -ne 0 ]; then
         echo "---- cofferd ----" && cat "$folder/log"
         echo "---- the example ----" && tail -n 20 "$folder"/*.out
-    fi 2>/dev/null >&2
+    fi >&2 2>/dev/null
     rm -rf "$folder"
     exit "$code"
 }

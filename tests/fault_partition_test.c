@@ -2,6 +2,7 @@
  * Goal: whatever fails under a commit to partitions, each of its batches is there whole or not at
  * all, and nothing is counted twice. Method: arm a fault point (fault.def), commit, look at the
  * answers, at what is readable and at the live bytes, now, after a crash and without the index.
+ * ctest-labels: slow (no threads: nothing for ThreadSanitizer)
  */
 #include <errno.h>
 #include <setjmp.h>

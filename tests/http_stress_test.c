@@ -26,6 +26,7 @@ enum {
 
 static struct server server;
 static struct ledger ledger;
+static struct kill_counts counts;
 static _Atomic bool stop;
 static _Atomic uint64_t reads;
 
@@ -37,7 +38,7 @@ struct client {
 
 static void violation(const char *what, const struct http_answer *answer)
 {
-    atomic_fetch_add(&ledger.violations, 1);
+    atomic_fetch_add(&counts.violations, 1);
     (void)fprintf(stderr, "violation: %s answered %d %s: %.300s\n", what, answer->status,
         answer->error, answer->body);
 }
@@ -227,12 +228,12 @@ static bool run_load(uint64_t seed)
         invariant(pthread_create(&clients[i].thread, NULL, i < WRITERS ? run_writer : run_reader,
                       &clients[i]) == 0);
     }
-    while (atomic_load(&ledger.answers) < ANSWERS && clock_monotonic_ns() < until &&
-           atomic_load(&ledger.violations) == 0)
+    while (atomic_load(&counts.answers) < ANSWERS && clock_monotonic_ns() < until &&
+           atomic_load(&counts.violations) == 0)
         (void)nanosleep(&pause, NULL); /* poll: the number of answers */
     code = server_stop(&server);
     if (code != 0) {
-        atomic_fetch_add(&ledger.violations, 1);
+        atomic_fetch_add(&counts.violations, 1);
         (void)fprintf(stderr, "violation: the stop ended with %d\n", code);
     }
     atomic_store(&stop, true);
@@ -254,7 +255,7 @@ int main(void)
                              "--flush-interval", "50ms", "--buffer-size", "256KiB",
                              "--memory-limit", "16MiB", "--reserve-space", "1MiB", NULL});
     (void)snprintf(path, sizeof(path), "%s/ledger", server.folder);
-    ledger_init(&ledger, path, (size_t)WRITERS * SLOTS_EACH, seed);
+    ledger_init(&ledger, path, (size_t)WRITERS * SLOTS_EACH, seed, &counts);
     server_start(&server);
     if (run_load(seed))
         ledger_stopped(&ledger);
@@ -262,9 +263,9 @@ int main(void)
         ledger_crashed(&ledger);
     server_start(&server);
     ledger_check(&ledger, server.address);
-    violations = atomic_load(&ledger.violations);
+    violations = atomic_load(&counts.violations);
     (void)printf("%llu writes and %llu reads by %d connections, %llu violations\n",
-        (unsigned long long)atomic_load(&ledger.answers), (unsigned long long)atomic_load(&reads),
+        (unsigned long long)atomic_load(&counts.answers), (unsigned long long)atomic_load(&reads),
         WRITERS + READERS, (unsigned long long)violations);
     ledger_release(&ledger);
     return server_end(&server, violations > 0);

@@ -4,6 +4,7 @@
  * run against both; rows, scans and blocks are compared, and the live bytes with what all of it
  * takes, to the byte. A restart must have forgotten what was staged and not claimed, and nothing
  * else: everything that commit() has answered is durable.
+ * ctest-labels: slow (no threads: nothing for ThreadSanitizer)
  */
 #include <limits.h>
 #include <setjmp.h>
@@ -18,7 +19,7 @@
 #include "storage/base/log.h"
 #include "tests/support/partition_workload.h"
 
-enum { STEPS = 1500, STEPS_LONG = 40000, BLOCK_SIZE_MAX = 300000 };
+enum { STEPS = 1500, STEPS_LONG = 10000, BLOCK_SIZE_MAX = 300000 };
 
 struct model {
     struct suite *local, *memory;

@@ -50,6 +50,12 @@ ask order-batch --data-binary @"$work/tar" "http://$address/v1/chunks/insert"
 head -c 1000 /dev/urandom | ask order-buffered -H 'Coffer-Durability: buffered' --data-binary @- \
     "http://$address/v1/chunks"
 ask order-sync -X POST "http://$address/v1/sync"
+dataset="http://$address/v1/datasets/run"
+ask order-dataset -X PUT "$dataset"
+ask order-append --data-binary @"$work/one" "$dataset/channels/a"
+ask order-begin -d '{"id":"t"}' "$dataset/transactions"
+ask order-stage -H 'Coffer-Transaction: t' --data-binary @"$work/one" "$dataset/channels/a"
+ask order-commit -X POST "$dataset/transactions/t/commit"
 server=$(ps -o pid= --ppid "$tracer" | tr -d ' ')
 kill -TERM "$server"
 wait "$tracer"
@@ -111,6 +117,17 @@ at = audit("order-large", at, True)
 at = audit("order-delete", at, True)
 at = audit("order-batch", at, True)
 before = answer_of("order-buffered")
-audit("order-sync", at, True)
+synced = audit("order-sync", at, True)
 assert before >= at
+at = audit("order-dataset", synced, True)
+at = audit("order-append", at, True)
+at = audit("order-begin", at, True)
+staged = answer_of("order-stage")
+committed = audit("order-commit", at, True)
+# What was staged is synced before the batch that is the commit is written.
+written = calls(("pwritev", "pwrite64"), ".pack>", at, committed)
+assert len(written) >= 2, "order-commit: what was staged and the commit were written at once"
+assert calls(("fdatasync",), ".pack>", written[-2][0], written[-1][1]), \
+    "order-commit: the commit was written before what was staged was synced"
+assert staged <= committed
 PYTHON

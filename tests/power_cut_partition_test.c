@@ -4,6 +4,7 @@
  * as power_cut_test.c, for random batches (partition_workload.h), one a commit. What an image holds
  * is compared with memory engines that got as many of them as were acknowledged by then, or one
  * more, if it was under way.
+ * ctest-labels: slow (no threads: nothing for ThreadSanitizer)
  */
 #include <setjmp.h>
 #include <stdarg.h>

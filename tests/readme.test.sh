@@ -18,7 +18,7 @@ finish() {
     if [ "$code" -ne 0 ]; then
         echo "---- the session ----" && cat "$folder/session" "$folder/output"
         echo "---- cofferd ----" && cat "$folder/log"
-    fi 2>/dev/null >&2
+    fi >&2 2>/dev/null
     rm -rf "$folder"
     exit "$code"
 }

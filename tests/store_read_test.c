@@ -3,7 +3,6 @@
  * large, compressed in one frame and in many, segmented, buffered), read whole, in ranges around
  * every boundary, in their stored form and in bulk; with the page cache warm, and dropped.
  */
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -92,28 +91,10 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Make reads cold, where the file system lets us. */
-static void drop_page_cache(struct store_fixture *fixture)
-{
-    char names[64][64];
-    size_t count = folder_list(fixture_data_path(fixture, "packs"), ".pack", names, 64);
-
-    for (size_t i = 0; i < count; i++) {
-        char name[80];
-        int fd;
-
-        (void)snprintf(name, sizeof(name), "packs/%s", names[i]);
-        fd = open(fixture_data_path(fixture, name), O_RDONLY | O_CLOEXEC);
-        invariant(fd >= 0 && fdatasync(fd) == 0);
-        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        close(fd);
-    }
-}
-
 static void maybe_cold(struct suite *suite, int pass)
 {
-    if (pass == 1 && suite->fixture.options.engine == ENGINE_LOCAL)
-        drop_page_cache(&suite->fixture);
+    if (pass == 1)
+        fixture_drop_page_cache(&suite->fixture);
 }
 
 static void test_whole(void **state)

@@ -188,20 +188,22 @@ bool lane_push(struct lane *lane, struct lane_op *op, struct lane_waiter *waiter
     return true;
 }
 
-/* Under the lane's lock; a lane that buffers nothing has only urgent operations already. */
-static void make_urgent(struct lane *lane, struct lane_op *op)
+/* Under the lane's lock; true: it was not yet, so the worker has another deadline. A lane that
+ * buffers nothing has only urgent operations already. */
+static bool make_urgent(struct lane *lane, struct lane_op *op)
 {
     if (op->urgent || atomic_load(&op->state) != LANE_OP_QUEUED)
-        return;
+        return false;
     op->urgent = true;
     note_urgent(lane);
+    return true;
 }
 
 bool lane_grow(
     struct lane *lane, struct lane_op *op, uint64_t bytes, bool urgent, struct lane_waiter *waiter)
 {
     uint64_t deadline;
-    bool room, queued;
+    bool room, queued, hurries = false;
 
     lock_take(&lane->lock);
     room = take_room(lane, bytes, waiter);
@@ -211,15 +213,16 @@ bool lane_grow(
         *(queued ? &lane->queued_bytes : &lane->flushing_bytes) += bytes;
     }
     if (urgent || !room)
-        make_urgent(lane, op);
-    wake_worker(lane, lane->first != NULL && lane_is_due(lane, clock_monotonic_ns(), &deadline));
+        hurries = make_urgent(lane, op);
+    wake_worker(lane,
+        lane->first != NULL && (hurries || lane_is_due(lane, clock_monotonic_ns(), &deadline)));
     return room;
 }
 
 void lane_hurry_op(struct lane *lane, struct lane_op *op)
 {
     lock_take(&lane->lock);
-    make_urgent(lane, op);
+    (void)make_urgent(lane, op);
     wake_worker(lane, lane->first != NULL);
 }
 

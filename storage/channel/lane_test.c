@@ -1,253 +1,65 @@
 /*
- * Goal: a lane commits in order, when it should, and leaves nobody waiting. Method: an engine whose
- * commit() only notes what it is given, and can be held or made to fail, so that each moment of a
- * flush can be looked at.
+ * Goal: a lane commits in order, when it should, and leaves nobody waiting. Method: the engine of
+ * lane_suite.h, so that each moment of a flush can be looked at.
  */
 #include "storage/channel/lane.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include "storage/base/invariant.h"
-#include "storage/base/log.h"
 #include "storage/channel/lane_parts.h"
-
-enum { OPS_MAX = 64, LANES = 8 };
-
-/* ---- an engine to look at ---- */
-
-struct fake {
-    struct engine base;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool held;
-    unsigned committing;     /* threads inside commit() */
-    unsigned commits, idles; /* calls so far */
-    enum coffer_status status;
-    uint64_t order[4 * OPS_MAX]; /* sizes of the operations, in the order of their commits */
-    size_t count;
-    size_t batch[OPS_MAX]; /* operations in each commit */
-};
-
-static struct fake *fake_of(struct engine *base)
-{
-    return container_of(base, struct fake, base);
-}
-
-static enum coffer_status fake_commit(
-    struct engine *base, unsigned lane, struct engine_op **ops, size_t count, struct error *err)
-{
-    struct fake *fake = fake_of(base);
-    enum coffer_status status;
-
-    (void)lane;
-    pthread_mutex_lock(&fake->lock);
-    fake->committing++;
-    pthread_cond_broadcast(&fake->changed);
-    while (fake->held)
-        pthread_cond_wait(&fake->changed, &fake->lock);
-    for (size_t i = 0; i < count; i++) {
-        if (fake->count < ARRAY_COUNT(fake->order))
-            fake->order[fake->count++] = ops[i]->size;
-        ops[i]->status = fake->status;
-    }
-    if (fake->commits < OPS_MAX)
-        fake->batch[fake->commits] = count;
-    fake->commits++;
-    fake->committing--;
-    status = fake->status;
-    pthread_mutex_unlock(&fake->lock);
-    return status == COFFER_OK ? status : error_set(err, status, "told to fail");
-}
-
-static void fake_idle(struct engine *base, unsigned lane)
-{
-    (void)lane;
-    pthread_mutex_lock(&fake_of(base)->lock);
-    fake_of(base)->idles++;
-    pthread_mutex_unlock(&fake_of(base)->lock);
-}
-
-static const struct engine_ops fake_ops = {
-    .name = "fake", .commit = fake_commit, .lane_idle = fake_idle};
-
-static void hold(struct fake *fake, bool held)
-{
-    pthread_mutex_lock(&fake->lock);
-    fake->held = held;
-    pthread_cond_broadcast(&fake->changed);
-    pthread_mutex_unlock(&fake->lock);
-}
-
-static void wait_committing(struct fake *fake)
-{
-    pthread_mutex_lock(&fake->lock);
-    while (fake->committing == 0)
-        pthread_cond_wait(&fake->changed, &fake->lock);
-    pthread_mutex_unlock(&fake->lock);
-}
-
-/* ---- fixture ---- */
-
-struct op { /* one operation and what became of it */
-    struct lane_op lane_op;
-    struct gate done;
-    _Atomic unsigned done_count;
-};
-
-struct suite {
-    struct fake fake;
-    struct lane_settings settings;
-    struct lane_set *set;
-    struct lane *lane;
-    struct op ops[OPS_MAX];
-    struct gate gate; /* of the one waiter */
-    struct lane_waiter waiter;
-};
-
-static void op_done(struct lane_op *lane_op)
-{
-    struct op *op = container_of(lane_op, struct op, lane_op);
-
-    op->done_count++;
-    waker_wake(gate_waker(&op->done));
-}
-
-static void open_set(struct suite *suite)
-{
-    assert_int_equal(
-        lane_set_create(&suite->fake.base, &suite->settings, &suite->set, NULL), COFFER_OK);
-    assert_int_equal(
-        lane_set_get(suite->set, slice_from_text("one"), &suite->lane, NULL), COFFER_OK);
-}
-
-static bool close_set(struct suite *suite)
-{
-    bool good;
-
-    lane_put(suite->lane);
-    good = lane_set_destroy(suite->set);
-    suite->set = NULL;
-    return good;
-}
-
-static int set_up(void **state)
-{
-    struct suite *suite = calloc(1, sizeof(*suite));
-
-    invariant(suite != NULL);
-    log_configure(LOG_ERROR + 1, false);
-    suite->fake.base.ops = &fake_ops;
-    pthread_mutex_init(&suite->fake.lock, NULL);
-    pthread_cond_init(&suite->fake.changed, NULL);
-    suite->settings = (struct lane_settings){.buffer_size = 1 << 20,
-        .flush_interval_ns = (uint64_t)3600 * 1000000000,
-        .lanes_max = LANES,
-        .default_lanes = 2};
-    for (size_t i = 0; i < OPS_MAX; i++) {
-        suite->ops[i].lane_op.done = op_done;
-        suite->ops[i].lane_op.op.size = i;
-        suite->ops[i].lane_op.bytes = 100;
-        gate_init(&suite->ops[i].done);
-    }
-    gate_init(&suite->gate);
-    suite->waiter.waker = gate_waker(&suite->gate);
-    open_set(suite);
-    *state = suite;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct suite *suite = *state;
-
-    if (suite->set != NULL) {
-        hold(&suite->fake, false);
-        (void)close_set(suite);
-    }
-    for (size_t i = 0; i < OPS_MAX; i++)
-        gate_release(&suite->ops[i].done);
-    gate_release(&suite->gate);
-    pthread_cond_destroy(&suite->fake.changed);
-    pthread_mutex_destroy(&suite->fake.lock);
-    free(suite);
-    return 0;
-}
-
-static void push(struct suite *suite, size_t number, bool urgent)
-{
-    suite->ops[number].lane_op.urgent = urgent;
-    assert_true(lane_push(suite->lane, &suite->ops[number].lane_op, &suite->waiter));
-}
-
-static void wait_durable(struct suite *suite, uint64_t seq)
-{
-    if (!lane_wait_durable(suite->lane, seq, &suite->waiter))
-        gate_wait(&suite->gate);
-}
-
-static struct lane_info info_of(struct suite *suite)
-{
-    struct lane_info infos[LANES];
-    size_t count = lane_set_list(suite->set, "default-1", infos, LANES);
-
-    assert_true(count >= 1);
-    assert_string_equal(infos[count - 1].name, "one");
-    return infos[count - 1];
-}
+#include "tests/support/lane_suite.h"
 
 /* ---- tests ---- */
 
 static void test_order_and_numbers(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
     uint64_t last = 0;
 
     assert_int_equal(lane_last_seq(suite->lane), 0);
     for (size_t i = 0; i < 20; i++) {
-        push(suite, i, false);
+        lanes_push(suite, i, false);
         assert_true(suite->ops[i].lane_op.seq > last);
         last = suite->ops[i].lane_op.seq;
     }
     assert_int_equal(lane_last_seq(suite->lane), last);
     assert_int_equal(suite->fake.commits, 0); /* nobody waits for them */
-    assert_string_equal(info_of(suite).state, "buffering");
-    assert_int_equal(info_of(suite).buffered_records, 20);
-    assert_int_equal(info_of(suite).buffered_bytes, 2000);
-    push(suite, 20, true);
+    assert_string_equal(lanes_info(suite).state, "buffering");
+    assert_int_equal(lanes_info(suite).buffered_records, 20);
+    assert_int_equal(lanes_info(suite).buffered_bytes, 2000);
+    lanes_push(suite, 20, true);
     gate_wait(&suite->ops[20].done);
-    wait_durable(suite, last);
+    lanes_wait_durable(suite, last);
     assert_int_equal(suite->fake.count, 21);
     for (size_t i = 0; i < 21; i++) {
         assert_int_equal(suite->fake.order[i], i);
         assert_int_equal(suite->ops[i].done_count, 1);
     }
     assert_int_equal(suite->fake.commits, 1); /* one sync for all of them */
-    wait_durable(suite, lane_last_seq(suite->lane));
-    assert_string_equal(info_of(suite).state, "idle");
-    assert_int_equal(info_of(suite).flushed_records, 21);
-    assert_int_equal(info_of(suite).syncs, 1);
+    lanes_wait_durable(suite, lane_last_seq(suite->lane));
+    assert_string_equal(lanes_info(suite).state, "idle");
+    assert_int_equal(lanes_info(suite).flushed_records, 21);
+    assert_int_equal(lanes_info(suite).syncs, 1);
 }
 
 /* While one group is written, the next one gathers. */
 static void test_group_commit(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
 
-    hold(&suite->fake, true);
-    push(suite, 0, true);
-    wait_committing(&suite->fake);
+    lanes_hold(&suite->fake, true);
+    lanes_push(suite, 0, true);
+    lanes_wait_committing(&suite->fake);
     for (size_t i = 1; i < 30; i++)
-        push(suite, i, true);
-    assert_string_equal(info_of(suite).state, "flushing");
+        lanes_push(suite, i, true);
+    assert_string_equal(lanes_info(suite).state, "flushing");
     assert_int_equal(suite->ops[0].done_count, 0);
-    hold(&suite->fake, false);
-    wait_durable(suite, suite->ops[29].lane_op.seq);
+    lanes_hold(&suite->fake, false);
+    lanes_wait_durable(suite, suite->ops[29].lane_op.seq);
     assert_int_equal(suite->fake.commits, 2);
     assert_int_equal(suite->fake.batch[0], 1);
     assert_int_equal(suite->fake.batch[1], 29);
@@ -255,44 +67,44 @@ static void test_group_commit(void **state)
 
 static void test_flush_is_due(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
 
     suite->ops[0].lane_op.bytes = 600 * 1024; /* more than half of the buffer */
-    push(suite, 0, false);
+    lanes_push(suite, 0, false);
     gate_wait(&suite->ops[0].done);
-    push(suite, 1, false);
+    lanes_push(suite, 1, false);
     lane_hurry(suite->lane);
     gate_wait(&suite->ops[1].done);
-    wait_durable(suite, lane_last_seq(suite->lane));
-    assert_true(close_set(suite));
+    lanes_wait_durable(suite, lane_last_seq(suite->lane));
+    assert_true(lanes_close(suite));
     suite->settings.flush_interval_ns = 1000;
-    open_set(suite);
-    push(suite, 2, false);
+    lanes_open(suite);
+    lanes_push(suite, 2, false);
     gate_wait(&suite->ops[2].done); /* the timer */
-    assert_true(close_set(suite));
+    assert_true(lanes_close(suite));
     suite->settings.flush_interval_ns = (uint64_t)3600 * 1000000000;
     suite->settings.buffer_size = 0;
-    open_set(suite);
-    push(suite, 3, false);
+    lanes_open(suite);
+    lanes_push(suite, 3, false);
     gate_wait(&suite->ops[3].done);
-    assert_true(close_set(suite));
-    open_set(suite);
+    assert_true(lanes_close(suite));
+    lanes_open(suite);
     suite->settings.buffer_size = 1 << 20;
-    push(suite, 4, false);
-    assert_true(close_set(suite)); /* the end flushes, too */
+    lanes_push(suite, 4, false);
+    assert_true(lanes_close(suite)); /* the end flushes, too */
     assert_int_equal(suite->ops[4].done_count, 1);
 }
 
 static void test_room_is_given_in_order(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
     struct gate gates[3];
     struct lane_waiter waiters[3];
 
-    hold(&suite->fake, true);
+    lanes_hold(&suite->fake, true);
     suite->ops[0].lane_op.bytes = 3 << 20; /* an empty buffer takes it all the same */
-    push(suite, 0, true);
-    wait_committing(&suite->fake);
+    lanes_push(suite, 0, true);
+    lanes_wait_committing(&suite->fake);
     for (size_t i = 0; i < 3; i++) {
         gate_init(&gates[i]);
         waiters[i] = (struct lane_waiter){.waker = gate_waker(&gates[i])};
@@ -300,7 +112,7 @@ static void test_room_is_given_in_order(void **state)
         suite->ops[1 + i].lane_op.urgent = true;
         assert_false(lane_push(suite->lane, &suite->ops[1 + i].lane_op, &waiters[i]));
     }
-    hold(&suite->fake, false);
+    lanes_hold(&suite->fake, false);
     gate_wait(&gates[0]); /* the large one first; the others do not fit beside it */
     assert_false(waiters[1].granted);
     assert_false(lane_push(suite->lane, &suite->ops[10].lane_op, &suite->waiter));
@@ -312,46 +124,46 @@ static void test_room_is_given_in_order(void **state)
     assert_true(lane_push(suite->lane, &suite->ops[3].lane_op, &waiters[2]));
     gate_wait(&suite->gate);
     assert_true(lane_push(suite->lane, &suite->ops[10].lane_op, &suite->waiter));
-    wait_durable(suite, lane_last_seq(suite->lane));
+    lanes_wait_durable(suite, lane_last_seq(suite->lane));
     assert_int_equal(suite->ops[2].done_count, 0);
-    assert_int_equal(info_of(suite).buffered_bytes, 0);
+    assert_int_equal(lanes_info(suite).buffered_bytes, 0);
     for (size_t i = 0; i < 3; i++)
         gate_release(&gates[i]);
 }
 
 static void test_drop(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
 
     for (size_t i = 0; i < 5; i++)
-        push(suite, i, false);
+        lanes_push(suite, i, false);
     assert_true(lane_drop_op(suite->lane, &suite->ops[0].lane_op)); /* first, middle, last */
     assert_true(lane_drop_op(suite->lane, &suite->ops[2].lane_op));
     assert_true(lane_drop_op(suite->lane, &suite->ops[4].lane_op));
     assert_false(lane_drop_op(suite->lane, &suite->ops[4].lane_op));
-    assert_int_equal(info_of(suite).buffered_records, 2);
-    assert_int_equal(info_of(suite).buffered_bytes, 200);
-    wait_durable(suite, suite->ops[4].lane_op.seq);
+    assert_int_equal(lanes_info(suite).buffered_records, 2);
+    assert_int_equal(lanes_info(suite).buffered_bytes, 200);
+    lanes_wait_durable(suite, suite->ops[4].lane_op.seq);
     assert_int_equal(suite->fake.count, 2);
     assert_int_equal(suite->fake.order[0], 1);
     assert_int_equal(suite->fake.order[1], 3);
     assert_int_equal(suite->ops[0].done_count, 0);
-    hold(&suite->fake, true);
-    push(suite, 6, true);
-    wait_committing(&suite->fake);
+    lanes_hold(&suite->fake, true);
+    lanes_push(suite, 6, true);
+    lanes_wait_committing(&suite->fake);
     assert_false(lane_drop_op(suite->lane, &suite->ops[6].lane_op)); /* too late */
-    hold(&suite->fake, false);
+    lanes_hold(&suite->fake, false);
     gate_wait(&suite->ops[6].done);
 }
 
 /* Whoever waits for an operation, or for its room, is told when it is dropped. */
 static void test_dropped_under_a_waiter(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
     struct lane_waiter room = {.waker = gate_waker(&suite->ops[3].done)};
 
     for (int i = 0; i < 500; i++) {
-        push(suite, 0, false);
+        lanes_push(suite, 0, false);
         if (!lane_wait_durable(suite->lane, suite->ops[0].lane_op.seq, &suite->waiter)) {
             if (!lane_drop_op(suite->lane, &suite->ops[0].lane_op))
                 gate_wait(&suite->ops[0].done);
@@ -361,7 +173,7 @@ static void test_dropped_under_a_waiter(void **state)
     suite->ops[1].lane_op.bytes = 1 << 20;
     suite->ops[2].lane_op.bytes = 1 << 20;
     for (int i = 0; i < 500; i++) {
-        push(suite, 1, false);
+        lanes_push(suite, 1, false);
         if (!lane_push(suite->lane, &suite->ops[2].lane_op, &room)) {
             if (!lane_drop_op(suite->lane, &suite->ops[1].lane_op))
                 gate_wait(&suite->ops[1].done);
@@ -372,34 +184,34 @@ static void test_dropped_under_a_waiter(void **state)
         }
         if (!lane_drop_op(suite->lane, &suite->ops[2].lane_op))
             gate_wait(&suite->ops[2].done);
-        wait_durable(suite, lane_last_seq(suite->lane)); /* the buffer is empty again */
+        lanes_wait_durable(suite, lane_last_seq(suite->lane)); /* the buffer is empty again */
     }
 }
 
 static void test_numbers_that_never_were(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
 
     assert_true(lane_wait_durable(suite->lane, UINT64_MAX, &suite->waiter)); /* nothing is there */
-    push(suite, 0, false);
-    wait_durable(suite, UINT64_MAX); /* and it comes back */
+    lanes_push(suite, 0, false);
+    lanes_wait_durable(suite, UINT64_MAX); /* and it comes back */
     assert_int_equal(suite->ops[0].done_count, 1);
     assert_true(lane_wait_durable(suite->lane, 0, &suite->waiter));
 }
 
 static void test_failures(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
     struct lane_failure failures[8];
     uint64_t first, second;
 
     suite->fake.status = COFFER_IO;
     suite->ops[1].lane_op.awaited = true; /* its maker hears of it himself */
-    push(suite, 0, false);
-    push(suite, 1, false);
+    lanes_push(suite, 0, false);
+    lanes_push(suite, 1, false);
     first = suite->ops[0].lane_op.seq;
     second = suite->ops[1].lane_op.seq;
-    wait_durable(suite, second);
+    lanes_wait_durable(suite, second);
     assert_int_equal(lane_failures(suite->lane, second + 1, UINT64_MAX, false, failures, 8), 0);
     assert_int_equal(lane_failures(suite->lane, 0, UINT64_MAX, true, failures, 8), 1);
     assert_int_equal(failures[0].seq, first);
@@ -407,10 +219,10 @@ static void test_failures(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(lane_failures(suite->lane, first, second, false, failures, 8), 2);
     assert_int_equal(lane_failures(suite->lane, first, second, false, failures, 1), 1);
-    assert_true(close_set(suite)); /* all have been told */
-    open_set(suite);
-    push(suite, 2, false);
-    assert_false(close_set(suite)); /* nobody has */
+    assert_true(lanes_close(suite)); /* all have been told */
+    lanes_open(suite);
+    lanes_push(suite, 2, false);
+    assert_false(lanes_close(suite)); /* nobody has */
 }
 
 /* Goal: a failure is told however many there were before. Method: more of them than a lane keeps.
@@ -418,18 +230,18 @@ static void test_failures(void **state)
 static void test_many_failures(void **state)
 {
     enum { MANY = FAILURES_MAX + 10 };
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
     struct lane_failure failure;
     uint64_t first = 0, last = 0;
 
     suite->fake.status = COFFER_IO;
     for (int i = 0; i < MANY; i++) {
-        push(suite, 0, true);
+        lanes_push(suite, 0, true);
         last = suite->ops[0].lane_op.seq;
         first = first == 0 ? last : first;
         gate_wait(&suite->ops[0].done);
     }
-    wait_durable(suite, last);
+    lanes_wait_durable(suite, last);
     assert_int_equal(lane_failures(suite->lane, first, first, false, &failure, 1), 1);
     for (uint64_t seq = last - 20; seq <= last; seq++)
         assert_int_equal(lane_failures(suite->lane, seq, seq, false, &failure, 1), 1);
@@ -438,8 +250,8 @@ static void test_many_failures(void **state)
 
 static void test_names(void **state)
 {
-    struct suite *suite = *state;
-    struct lane *lanes[LANES], *again;
+    struct lane_suite *suite = *state;
+    struct lane *lanes[SUITE_LANES], *again;
     char name[8] = "lane-0";
 
     assert_int_equal(lane_set_get(suite->set, slice_from_text("one"), &again, NULL), COFFER_OK);
@@ -447,7 +259,7 @@ static void test_names(void **state)
     lane_put(again);
     assert_int_equal(lane_set_get(suite->set, slice_from_text("/"), &again, NULL), COFFER_BAD_NAME);
     assert_null(lane_set_find(suite->set, slice_from_text("two")));
-    for (size_t i = 0; i < LANES - 3; i++) {
+    for (size_t i = 0; i < SUITE_LANES - 3; i++) {
         name[5] = (char)('0' + i);
         assert_int_equal(
             lane_set_get(suite->set, slice_from_text(name), &lanes[i], NULL), COFFER_OK);
@@ -462,7 +274,7 @@ static void test_names(void **state)
     again = lane_set_find(suite->set, slice_from_text("lane-0"));
     assert_ptr_equal(again, lanes[0]);
     lane_put(again);
-    for (size_t i = 0; i < LANES - 3; i++)
+    for (size_t i = 0; i < SUITE_LANES - 3; i++)
         if (i != 1)
             lane_put(lanes[i]);
     assert_int_equal(lane_set_get(suite->set, slice_of(NULL, 0), &again, NULL), COFFER_OK);
@@ -473,7 +285,7 @@ static void test_names(void **state)
 /* Many lanes, each with little to do: threads come, serve one lane after the other, and go. */
 static void test_threads_are_found(void **state)
 {
-    struct suite *suite = *state;
+    struct lane_suite *suite = *state;
     char name[8] = "lane-0";
 
     for (int round = 0; round < 20; round++)
@@ -488,12 +300,12 @@ static void test_threads_are_found(void **state)
             gate_wait(&suite->ops[i].done);
             lane_put(lane);
         }
-    assert_true(close_set(suite)); /* every thread ends */
+    assert_true(lanes_close(suite)); /* every thread ends */
     assert_int_equal(suite->fake.commits, 100);
     assert_true(suite->fake.idles >= 5);
 }
 
-#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define CASE(test) cmocka_unit_test_setup_teardown(test, lanes_set_up, lanes_tear_down)
 
 int main(void)
 {

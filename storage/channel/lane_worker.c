@@ -103,8 +103,10 @@ static void flush(struct lane *lane, struct engine_op **ops)
     lane->flushing_bytes = lane->flushing_count = 0;
     lane->flushed_bytes += bytes;
     lane->flushed_records += prepared - failed;
-    lane->syncs++;
-    lane->last_sync_ns = clock_wall_ns();
+    if (count > 0) {
+        lane->syncs++;
+        lane->last_sync_ns = clock_wall_ns();
+    }
     lane->settling = true;
     lock_drop(&lane->lock);
     while (batch != NULL) {

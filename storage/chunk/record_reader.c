@@ -33,6 +33,7 @@ struct record_reader {
     size_t frame;     /* that is in raw */
     bool borrowed;    /* the source is pinned by somebody else */
     bool loading;     /* a cold read of the piece was submitted */
+    bool only_cached; /* none may be */
     bool summing;     /* `sum` is in use */
     bool verified;    /* the payload has its checksum */
     bool raw_valid;   /* `raw` is the whole content */
@@ -112,11 +113,11 @@ static enum coffer_status after_cold(struct record_reader *reader, size_t size, 
     return COFFER_OK;
 }
 
-/* What the page cache has of it: all, or nothing (then *got is less than size). */
-static enum coffer_status read_cached(
-    struct record_reader *reader, uint64_t offset, size_t size, size_t *got, struct error *err)
+/* What the page cache has of it; *got is less than size if that is not all. */
+static enum coffer_status read_cached(struct record_reader *reader, uint64_t offset, void *to,
+    size_t size, size_t *got, struct error *err)
 {
-    struct iovec vector = {reader->piece, size};
+    struct iovec vector = {to, size};
     int fault = fault_errno(FAULT_PACK_READ);
     ssize_t part;
 
@@ -151,13 +152,15 @@ static enum coffer_status load(
     reader->piece_offset = offset;
     if (size == 0)
         return COFFER_OK;
-    status = read_cached(reader, offset, size, &got, err);
+    status = read_cached(reader, offset, reader->piece, size, &got, err);
     if (status != COFFER_OK)
         return status;
     if (got == size) {
         reader->piece_size = size;
         return COFFER_OK;
     }
+    if (reader->only_cached)
+        return COFFER_AGAIN;
     reader->loading = true;
     reader->cold = (struct cold_read){.fd = reader->source.fd,
         .data = reader->piece,
@@ -398,12 +401,32 @@ static enum coffer_status read_frame(struct record_reader *reader, uint64_t offs
     return COFFER_OK;
 }
 
+/* Content that is stored as it is: what is cached goes straight to `out`, anything else by way of a
+ * piece, from the disk. */
+static enum coffer_status read_raw(struct record_reader *reader, uint64_t offset, void *out,
+    size_t max, size_t *size, struct error *err)
+{
+    uint64_t start = offset / RECORD_PIECE_SIZE * RECORD_PIECE_SIZE;
+    bool in_piece = reader->piece_size > 0 && reader->piece_offset == start;
+    enum coffer_status status;
+
+    if (!reader->loading && !in_piece) {
+        status = read_cached(
+            reader, offset, out, (size_t)min_u64(max, reader->row.size - offset), size, err);
+        if (status != COFFER_OK || *size > 0)
+            return status;
+    }
+    status = load(reader, start, (size_t)min_u64(RECORD_PIECE_SIZE, reader->row.size - start), err);
+    if (status == COFFER_OK)
+        *size = copy_out(reader->piece, reader->piece_size, offset - start, out, max);
+    return status;
+}
+
 enum coffer_status record_read(struct record_reader *reader, uint64_t offset, void *out, size_t max,
     size_t *size, struct error *err)
 {
     const void *whole;
     enum coffer_status status;
-    uint64_t start;
 
     *size = 0;
     if (offset >= reader->row.size)
@@ -420,9 +443,16 @@ enum coffer_status record_read(struct record_reader *reader, uint64_t offset, vo
         return status;
     if (reader->row.codec != CODEC_NONE)
         return read_frame(reader, offset, out, max, size, err);
-    start = offset / RECORD_PIECE_SIZE * RECORD_PIECE_SIZE;
-    status = load(reader, start, (size_t)min_u64(RECORD_PIECE_SIZE, reader->row.size - start), err);
-    if (status == COFFER_OK)
-        *size = copy_out(reader->piece, reader->piece_size, offset - start, out, max);
-    return status;
+    return read_raw(reader, offset, out, max, size, err);
+}
+
+enum coffer_status record_read_cached(struct record_reader *reader, uint64_t offset, void *out,
+    size_t max, size_t *size, struct error *err)
+{
+    enum coffer_status status;
+
+    reader->only_cached = true;
+    status = record_read(reader, offset, out, max, size, err);
+    reader->only_cached = false;
+    return status == COFFER_AGAIN ? COFFER_OK : status;
 }

@@ -48,3 +48,6 @@ MUST_USE enum coffer_status record_file(struct record_reader *reader, bool store
 /* Some content bytes from `offset` on, at most max; *size > 0 while offset < the content's size. */
 MUST_USE enum coffer_status record_read(struct record_reader *reader, uint64_t offset, void *out,
     size_t max, size_t *size, struct error *err);
+/* The same from what is in memory or in the page cache: *size 0 rather than COFFER_AGAIN. */
+MUST_USE enum coffer_status record_read_cached(struct record_reader *reader, uint64_t offset,
+    void *out, size_t max, size_t *size, struct error *err);

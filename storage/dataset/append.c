@@ -38,28 +38,24 @@ static enum coffer_status check_epoch(
         append->channel, (unsigned long long)epoch, (unsigned long long)append->epoch);
 }
 
-enum coffer_status append_check(struct append *append, uint64_t *end, struct error *err)
+enum coffer_status append_check(
+    struct append *append, struct member **member, uint64_t *end, struct error *err)
 {
     struct dataset *dataset = append->dataset;
     struct stream *stream = dataset_find_stream(dataset, slice_from_text(append->channel));
-    struct member *member;
-    enum coffer_status status = dataset_check(dataset, err);
+    enum coffer_status status = dataset_takes_data(dataset, err);
 
+    *member = NULL;
     *end = stream == NULL ? 0 : stream_tail(stream);
-    if (status == COFFER_OK && (dataset->state != DATASET_OPEN || dataset->closing))
-        status = error_set(err, COFFER_DATASET_CLOSED,
-            "dataset %s is closed: it takes no more data", dataset->name);
     if (status == COFFER_OK)
         status = check_epoch(append, stream, err);
     if (status != COFFER_OK)
         return status;
     if (append->transaction == NULL)
         return transaction_outside(dataset, stream, err);
-    status = dataset_make_stream(dataset, slice_from_text(append->channel), &stream, err);
-    if (status == COFFER_OK)
-        status = transaction_member(append->transaction, stream, &member, err);
-    if (status == COFFER_OK)
-        *end = member->base_size + member->pieces.length;
+    status = transaction_check(append->transaction, append->channel, member, err);
+    if (status == COFFER_OK && *member != NULL)
+        *end = (*member)->base_size + (*member)->pieces.length;
     return status;
 }
 
@@ -90,22 +86,15 @@ static enum coffer_status check_offset(
 static enum coffer_status find_transaction(
     struct append *append, struct slice id, struct error *err)
 {
-    struct dataset *dataset = append->dataset;
     struct transaction_info info;
     enum coffer_status status;
 
     if (id.size == 0)
         return COFFER_OK;
-    if (!stream_name_is_legal(id))
-        return error_set(err, COFFER_BAD_NAME,
-            "a transaction's id is 1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit");
-    lock_take(&dataset->lock);
-    append->transaction = transaction_get(dataset, id);
-    lock_drop(&dataset->lock);
-    if (append->transaction != NULL)
-        return COFFER_OK;
-    status = transaction_look_up(dataset, id, &info, err);
-    return status == COFFER_OK ? transaction_ended_error(&info, err) : status;
+    status = transaction_get_or_ended(append->dataset, id, &append->transaction, &info, err);
+    if (status != COFFER_OK || append->transaction != NULL)
+        return status;
+    return transaction_ended_error(&info, err);
 }
 
 static struct append *append_create(
@@ -136,6 +125,7 @@ enum coffer_status append_begin(struct dataset *dataset, const struct append_opt
     struct waker waker, struct append **out, uint64_t *current, struct error *err)
 {
     struct append *append;
+    struct member *member;
     enum coffer_status status;
     uint64_t end;
 
@@ -150,7 +140,7 @@ enum coffer_status append_begin(struct dataset *dataset, const struct append_opt
     status = find_transaction(append, options->transaction, err);
     if (status == COFFER_OK) {
         lock_take(&dataset->lock);
-        status = append_check(append, &end, err);
+        status = append_check(append, &member, &end, err);
         if (status == COFFER_OK)
             status = check_offset(append, end, current, err);
         lock_drop(&dataset->lock);
@@ -251,13 +241,17 @@ static enum coffer_status first_body(struct append *append, struct error *err)
 static enum coffer_status make_room(struct append *append, struct error *err)
 {
     struct body *body = append->body;
+    enum coffer_status status;
 
     if (body != NULL && body->size < body->capacity)
         return COFFER_OK;
     if (body != NULL && body->size == BLOCK_CONTENT_MAX) {
         if (!append->hashing && (append->has_offset || append->has_digest))
             hash(append, NULL, 0); /* its bytes are out of reach from now on */
-        return append_stage(append, false, err);
+        status = append_stage(append, false, err);
+        if (status != COFFER_OK || append->body != NULL)
+            return status;
+        body = NULL;
     }
     if (body == NULL && append->staging == NULL &&
         (append->announced < BLOCK_CONTENT_MAX || append->announced == UPLOAD_SIZE_UNKNOWN))
@@ -316,7 +310,7 @@ static enum coffer_status complete(struct append *append, struct error *err)
         return error_set(err, COFFER_BAD_REQUEST, "an append needs at least one byte");
     if (append->hashing)
         sha256_final(&append->sha, &append->actual);
-    else if (append->has_digest || append->has_offset)
+    else if (append->has_digest)
         sha256_once(append->body->content, append->body->size, &append->actual);
     if (append->has_digest && !digest_equal(&append->actual, &append->digest)) {
         digest_to_hex(&append->digest, wanted);
@@ -395,7 +389,7 @@ static void keep_staged(struct append *append)
 static enum coffer_status join_locked(struct append *append, uint64_t *current, struct error *err)
 {
     struct dataset *dataset = append->dataset;
-    struct member *member = NULL;
+    struct member *member;
     struct join join = {.body = append->staging == NULL ? append->body : NULL,
         .pieces = &append->pieces,
         .urgent = append->durability == DURABILITY_SYNCED || append->staging != NULL ||
@@ -404,7 +398,7 @@ static enum coffer_status join_locked(struct append *append, uint64_t *current, 
     enum coffer_status status;
     uint64_t end, tail, records;
 
-    status = append_check(append, &end, err);
+    status = append_check(append, &member, &end, err);
     if (status == COFFER_OK && append->has_offset && append->offset != end) {
         if (append->offset > end || append->received > end - append->offset)
             return append_mismatch(append, end, current, err);
@@ -414,6 +408,8 @@ static enum coffer_status join_locked(struct append *append, uint64_t *current, 
     if (status == COFFER_OK)
         status =
             dataset_make_stream(dataset, slice_from_text(append->channel), &append->stream, err);
+    if (status == COFFER_OK && append->transaction != NULL)
+        status = transaction_check_room(append->transaction, &append->pieces, err);
     if (status == COFFER_OK && append->transaction != NULL)
         status = transaction_member(append->transaction, append->stream, &member, err);
     if (status != COFFER_OK)
@@ -430,6 +426,7 @@ static enum coffer_status join_locked(struct append *append, uint64_t *current, 
         append->at_offset = member->pieces.length;
         append->at_record = member->pieces.records;
         pieces_join(&member->pieces, &append->pieces);
+        transaction_count_staged(member);
         joined(append, member, 0, 0);
         keep_staged(append);
         return COFFER_OK;

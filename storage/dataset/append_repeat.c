@@ -98,21 +98,18 @@ static enum coffer_status wait_durable(struct append *append, struct stream *str
 {
     struct transaction *transaction = append->transaction;
     uint64_t end;
-    enum coffer_status status = append_check(append, &end, err);
+    enum coffer_status status = append_check(append, member, &end, err);
 
-    *member = NULL;
     if (status != COFFER_OK)
         return status;
     if (append->offset >= end || append->received > end - append->offset)
         return append_mismatch(append, end, current, err);
-    if (transaction != NULL) {
-        status = transaction_member(transaction, stream, member, err);
-        if (status != COFFER_OK)
-            return status;
-        if (append->offset < (*member)->base_size)
-            *member = NULL; /* before the transaction */
+    if (*member != NULL && append->offset < (*member)->base_size) { /* before the transaction */
+        if (append->received > (*member)->base_size - append->offset)
+            return append_mismatch(append, end, current, err); /* no record goes over its start */
+        *member = NULL;
     }
-    if (*member != NULL && transaction->outstanding > 0) {
+    if (*member != NULL && (*member)->outstanding > 0) {
         hurry_group(stream, (*member)->gather);
         lane_hurry(stream->lane);
         waiter_add(&transaction->waiters, &append->waiter, append->waker);
@@ -129,13 +126,31 @@ static enum coffer_status wait_durable(struct append *append, struct stream *str
 /* The channel's end for this append, for the answer that it is elsewhere. */
 static enum coffer_status mismatch_now(struct append *append, uint64_t *current, struct error *err)
 {
+    struct member *member;
     enum coffer_status status;
     uint64_t end;
 
     lock_take(&append->dataset->lock);
-    status = append_check(append, &end, err);
+    status = append_check(append, &member, &end, err);
     lock_drop(&append->dataset->lock);
     return status == COFFER_OK ? append_mismatch(append, end, current, err) : status;
+}
+
+/* What was to be compared cannot be read; perhaps it is gone, with its transaction. */
+static enum coffer_status unreadable(
+    struct append *append, enum coffer_status status, struct error *err)
+{
+    struct member *member;
+    struct error found;
+    enum coffer_status now;
+    uint64_t end;
+
+    if (status != COFFER_DATA_CORRUPT)
+        return status;
+    lock_take(&append->dataset->lock);
+    now = append_check(append, &member, &end, &found);
+    lock_drop(&append->dataset->lock);
+    return now == COFFER_OK ? status : error_set(err, now, "%s", found.text);
 }
 
 /* Find the records, and open a reader of their bytes. */
@@ -195,13 +210,15 @@ enum coffer_status append_compare(struct append *append, uint64_t *current, stru
         status = open_compared(append, current, err);
         if (status != COFFER_OK)
             return status;
+        if (!append->hashing && !append->has_digest) /* a body that is still here: only now */
+            sha256_once(append->body->content, append->body->size, &append->actual);
         sha256_init(&append->stored_sha);
         append->comparing = true;
     }
     while (size > 0) {
         status = stream_read(append->reader, bytes, sizeof(bytes), &size, err);
         if (status != COFFER_OK)
-            return status;
+            return unreadable(append, status, err);
         if (size > 0)
             sha256_update(&append->stored_sha, bytes, size);
     }

@@ -1,8 +1,9 @@
 /*
- * Cutting the body of an append into blocks and records. A block of lines ends with a line feed, so
- * that only a line longer than a block goes on over several; what follows the last line feed moves
- * to the next body. Of a record that goes on, the piece in which it starts gets the length once it
- * is known: no piece in between has lengths of its own.
+ * Cutting the body of an append into blocks and records. A block of lines ends with a line feed, if
+ * there is memory at once for a next body, to which what follows the line feed moves: so only a
+ * line longer than a block goes on over several, as a rule. Memory is never waited for with a full
+ * body in hand: two appends that did would wait for each other. Of a record that goes on, the piece
+ * in which it starts gets the length once it is known: no piece in between has lengths of its own.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,8 @@ static void split_lines(
         size_t end = feed == NULL ? size : (size_t)(feed - data) + 1;
 
         if (feed == NULL && !last) {
+            if (pieces->items[pieces->count - 1].length > 0)
+                (void)pieces_open(pieces, block, at); /* behind whole lines */
             part_of_record(append, size - at);
         } else if (append->record_piece != SIZE_MAX) {
             end_record(append, end - at);
@@ -96,6 +99,23 @@ static enum coffer_status wait_below(struct append *append, unsigned limit, stru
     return staging_wait(append->staging, limit, &append->waiter, append->waker, err);
 }
 
+/* Blocks that can only be thrown away would keep the dataset from closing. A transaction lives on
+ * while a body for it comes in. */
+static enum coffer_status still_taken(struct append *append, struct error *err)
+{
+    struct member *member;
+    enum coffer_status status;
+    uint64_t end;
+
+    lock_take(&append->dataset->lock);
+    if (append->transaction != NULL)
+        status = append_check(append, &member, &end, err);
+    else /* a channel that is busy now may be free in the end */
+        status = dataset_takes_data(append->dataset, err);
+    lock_drop(&append->dataset->lock);
+    return status;
+}
+
 static enum coffer_status staging_begin(struct append *append, struct error *err)
 {
     struct dataset *dataset = append->dataset;
@@ -109,45 +129,43 @@ static enum coffer_status staging_begin(struct append *append, struct error *err
     return status;
 }
 
-/* The body that comes after this one, with what this one has behind its last line. */
-static enum coffer_status ready_next(struct append *append, size_t cut, struct error *err)
+/* The body that comes after this one, with what this one has behind `cut`; NULL: no memory now. */
+static struct body *make_next(const struct append *append, size_t cut)
 {
-    struct store *store = append->dataset->store;
-    struct body *body = append->body, *next;
+    struct budget *budget = &append->dataset->store->budget;
+    const struct body *body = append->body;
+    struct body *next;
 
-    if (append->next != NULL)
-        return COFFER_OK;
-    if (!append_charge(append, BLOCK_CONTENT_MAX))
-        return COFFER_AGAIN;
+    if (!budget_try(budget, BLOCK_CONTENT_MAX))
+        return NULL;
     next = body_create(BLOCK_CONTENT_MAX);
     if (next == NULL) {
-        budget_give(&store->budget, BLOCK_CONTENT_MAX);
-        return error_set(err, COFFER_OVERLOADED, "no memory for a body");
+        budget_give(budget, BLOCK_CONTENT_MAX);
+        return NULL;
     }
-    next->budget = &store->budget;
+    next->budget = budget;
     next->charged = BLOCK_CONTENT_MAX;
     next->size = body->size - cut;
-    if (next->size > 0)
-        memcpy(next->content, body->content + cut, next->size);
-    append->next = next;
-    return COFFER_OK;
+    memcpy(next->content, body->content + cut, next->size);
+    return next;
 }
 
-/* How much of a full body makes a block. */
-static size_t cut_of(const struct append *append, bool last)
+/* How much of a full body makes a block; what is behind that moves to append->next. */
+static size_t cut_body(struct append *append, bool last)
 {
     const struct body *body = append->body;
-    const uint8_t *feed;
+    const uint8_t *feed = last || !append->lines ? NULL : memrchr(body->content, '\n', body->size);
+    size_t cut = feed == NULL ? body->size : (size_t)(feed - body->content) + 1;
 
-    if (last || !append->lines)
-        return body->size;
-    feed = memrchr(body->content, '\n', body->size);
-    return feed == NULL ? body->size : (size_t)(feed - body->content) + 1;
+    if (cut == body->size)
+        return cut;
+    append->next = make_next(append, cut);
+    return append->next == NULL ? body->size : cut;
 }
 
 static enum coffer_status check_size(const struct append *append, struct error *err)
 {
-    if (append->staging->count < STAGED_PIECES_MAX &&
+    if (append->pieces.count < STAGED_PIECES_MAX &&
         append->pieces.lengths.used <= STAGED_LENGTHS_MAX)
         return COFFER_OK;
     return error_set(err, COFFER_CONTENT_TOO_LARGE,
@@ -159,26 +177,27 @@ static enum coffer_status check_size(const struct append *append, struct error *
 enum coffer_status append_stage(struct append *append, bool last, struct error *err)
 {
     struct engine *engine = append->dataset->store->engine;
-    enum coffer_status status = COFFER_OK;
+    enum coffer_status status;
 
-    if (append->body == NULL) /* the last block went before */
+    if (append->body == NULL) { /* the last block went before */
+        if (last && append->record_piece != SIZE_MAX)
+            end_record(append, 0);
         return COFFER_OK;
-    if (append->staging == NULL)
+    }
+    status = still_taken(append, err);
+    if (status == COFFER_OK && append->staging == NULL)
         status = staging_begin(append, err);
     if (status == COFFER_OK)
         status = check_size(append, err);
     if (status != COFFER_OK)
         return status;
     if (!append->is_split) { /* once a block: what follows may have to be done again */
-        append->cut = cut_of(append, last);
+        append->cut = cut_body(append, last);
         append->block = engine->ops->next_number(engine);
         split(append, append->block, append->body->content, append->cut, last);
         append->is_split = true;
     }
-    if (!last)
-        status = ready_next(append, append->cut, err);
-    if (status == COFFER_OK)
-        status = wait_below(append, STAGED_BLOCKS_IN_FLIGHT - 1, err);
+    status = wait_below(append, STAGED_BLOCKS_IN_FLIGHT - 1, err);
     if (status == COFFER_OK) {
         append->room.waker = append->waker;
         status = staging_push(append->staging, append->block, append->body, append->cut,

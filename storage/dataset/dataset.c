@@ -71,6 +71,17 @@ enum coffer_status dataset_no_such(struct slice name, struct error *err)
         (const char *)name.data);
 }
 
+enum coffer_status dataset_missing(
+    struct dataset *dataset, enum coffer_status status, struct error *err)
+{
+    bool alive;
+
+    lock_take(&dataset->lock);
+    alive = dataset->life == LIFE_READY;
+    lock_drop(&dataset->lock);
+    return alive ? status : dataset_no_such(slice_from_text(dataset->name), err);
+}
+
 enum coffer_status dataset_no_such_channel(struct slice name, struct error *err)
 {
     return error_set(err, COFFER_NO_SUCH_CHANNEL,
@@ -82,6 +93,16 @@ enum coffer_status dataset_check(const struct dataset *dataset, struct error *er
 {
     return dataset->life == LIFE_READY ? COFFER_OK
                                        : dataset_no_such(slice_from_text(dataset->name), err);
+}
+
+enum coffer_status dataset_takes_data(const struct dataset *dataset, struct error *err)
+{
+    enum coffer_status status = dataset_check(dataset, err);
+
+    if (status != COFFER_OK || (dataset->state == DATASET_OPEN && !dataset->closing))
+        return status;
+    return error_set(
+        err, COFFER_DATASET_CLOSED, "dataset %s is closed: it takes no more data", dataset->name);
 }
 
 /* ---- streams ---- */
@@ -111,7 +132,8 @@ struct stream *dataset_find_stream(const struct dataset *dataset, struct slice n
     if (name.size == 0 || name.size >= STREAM_NAME_SIZE)
         return NULL;
     at = stream_place(dataset, name);
-    if (at == dataset->stream_count || strncmp(dataset->streams[at]->name, name.data, name.size) ||
+    if (at == dataset->stream_count ||
+        strncmp(dataset->streams[at]->name, name.data, name.size) != 0 ||
         dataset->streams[at]->name[name.size] != '\0')
         return NULL;
     return dataset->streams[at];
@@ -195,6 +217,20 @@ size_t dataset_streams(
     return found;
 }
 
+enum coffer_status dataset_visible_stream(
+    const struct dataset *dataset, struct slice name, struct stream **out, struct error *err)
+{
+    struct stream *stream = dataset_find_stream(dataset, name);
+    enum coffer_status status = dataset_check(dataset, err);
+
+    *out = stream;
+    if (status == COFFER_OK && (stream == NULL || !stream->exists)) {
+        (void)dataset_no_such_channel(name, err);
+        status = COFFER_NO_SUCH_CHANNEL;
+    }
+    return status;
+}
+
 enum coffer_status dataset_stream(
     struct dataset *dataset, struct slice name, struct stream_info *info, struct error *err)
 {
@@ -202,10 +238,7 @@ enum coffer_status dataset_stream(
     struct stream *stream;
 
     lock_take(&dataset->lock);
-    status = dataset_check(dataset, err);
-    stream = dataset_find_stream(dataset, name);
-    if (status == COFFER_OK && (stream == NULL || !stream->exists))
-        status = dataset_no_such_channel(name, err);
+    status = dataset_visible_stream(dataset, name, &stream, err);
     if (status == COFFER_OK)
         fill_stream_info(stream, info);
     lock_drop(&dataset->lock);

@@ -204,6 +204,11 @@ static enum coffer_status old_blocks(struct compress *compress, struct block_id 
         status = engine->ops->find_block(engine, &compress->dataset->id, &blocks[i], &row, err);
         if (status == COFFER_OK)
             *bytes += row.stored_size;
+        else if (status == COFFER_NO_SUCH_CHUNK)
+            status = dataset_missing(compress->dataset,
+                error_set(err, COFFER_DATA_CORRUPT, "channel %s of dataset %s: a block is missing",
+                    compress->stream->name, compress->dataset->name),
+                err);
     }
     *out = blocks;
     return status;

@@ -156,6 +156,7 @@ static enum coffer_status find_or_add(struct store *store, struct slice name,
     struct dataset **dataset, bool *added, struct error *err)
 {
     for (;;) {
+        struct wake_list wakes = {NULL};
         bool found = false;
         enum coffer_status status = dataset_set_find(store->datasets, name, dataset, err);
 
@@ -172,8 +173,9 @@ static enum coffer_status find_or_add(struct store *store, struct slice name,
         if (status == COFFER_OK && !found)
             return status;
         lock_take(&(*dataset)->lock);
-        (*dataset)->life = LIFE_GONE;
+        make_failed(*dataset, &wakes);
         lock_drop(&(*dataset)->lock);
+        wake_all(&wakes); /* who has found it meanwhile and waits for it to be made */
         dataset_set_forget(*dataset);
         dataset_drop(*dataset);
         if (status != COFFER_OK)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/base/fault.h"
 #include "storage/base/log.h"
 #include "storage/dataset/change.h"
 
@@ -50,6 +51,7 @@ static void drop_done(struct lane_op *op)
         work_over(work);
         return;
     }
+    (void)fault_errno(FAULT_DELETE_DROPPED);
     work->dropped = true;
     push(work);
 }
@@ -87,6 +89,7 @@ static void drop_partition(
     work->set = set;
     work->lane = lane;
     work->id = *id;
+    (void)fault_errno(FAULT_DELETE_DURABLE);
     atomic_fetch_add(&set->in_flight, 1);
     push(work);
 }
@@ -189,6 +192,7 @@ static enum coffer_status delete_step(struct change *change, struct error *err)
         if (status == COFFER_OK) {
             dataset->changing = true;
             fill_rows(change);
+            change->lane_op.op.frees = true;
             change_push(change, &ROOT_PARTITION);
             lock_drop(&dataset->lock);
             return COFFER_AGAIN;

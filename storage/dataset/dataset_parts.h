@@ -28,11 +28,11 @@
 #include "storage/datasets.h"
 
 enum {
-    BLOCK_CONTENT_MAX = 1 << 20,   /* bytes of one block */
-    DATASETS_IN_MEMORY_MAX = 1024, /* beyond those that are in use */
-    STAGED_BLOCKS_IN_FLIGHT = 4,   /* of one large append */
-    STAGED_PIECES_MAX = 1 << 19,   /* of one transaction */
-    STAGED_LENGTHS_MAX = 64 << 20, /* bytes of record lengths of one transaction */
+    BLOCK_CONTENT_MAX = 1 << 20, /* bytes of one block */
+    STAGED_BLOCKS_IN_FLIGHT = 4, /* of one large append */
+    /* Of one append, group or transaction, so that a batch of it is within the engine's bounds. */
+    STAGED_PIECES_MAX = 1 << 19,
+    STAGED_LENGTHS_MAX = 64 << 20, /* bytes of record lengths */
 };
 
 /* ---- waiting ---- */
@@ -165,7 +165,9 @@ struct member { /* one channel of a transaction */
     struct transaction *transaction;
     struct stream *stream;
     struct piece_list pieces;
-    struct group *gather; /* queued, takes more */
+    struct group *gather;                   /* queued, takes more */
+    unsigned outstanding;                   /* staged groups that are not done */
+    size_t counted_pieces, counted_lengths; /* in transaction.staged_pieces, staged_lengths */
     bool ready;
     uint64_t base_size, base_records; /* where it begins in the channel */
 };
@@ -189,7 +191,7 @@ struct transaction {
     bool whole, barrier, commit_when_ready;
     struct member **members;
     size_t member_count, member_capacity;
-    size_t staged_lengths;
+    size_t staged_pieces, staged_lengths; /* of all members */
     unsigned outstanding;         /* staged groups, and its own operation, that are not done */
     uint64_t ttl_ns, deadline_ns; /* monotonic */
     uint64_t wake_ns;             /* when the first commit has waited long enough; 0: none */
@@ -218,35 +220,42 @@ struct dataset {
     char name[DATASET_NAME_SIZE];
     struct partition_id id;
     struct lane *lane;           /* for its own rows */
-    _Atomic unsigned references; /* the set, holders, operations; above 1 only from (set.lock) */
     uint64_t used_at;            /* (set.lock) */
+    _Atomic unsigned references; /* the set, holders, operations; above 1 only from (set.lock) */
     struct lock lock;
     /* All below: (lock) */
     enum dataset_life life;
     enum dataset_state state;
-    bool closing; /* appends are refused already, the state is not durable yet */
+    enum archive_format package_format;
+    bool packaged;
+    bool closing;           /* appends are refused already, the state is not durable yet */
+    bool changing;          /* a change of its own row is under way */
+    bool deleted, dropping; /* durably; and its partition is being dropped */
+    unsigned in_flight;     /* operations on lanes */
+    uint32_t next_channel;
+    uint64_t package_size;
     uint64_t created_ns;
     uint64_t row_tag; /* grows with its own row */
     uint64_t claims;  /* sum of the visible epochs of its streams */
-    bool packaged;
-    enum archive_format package_format;
-    uint64_t package_size;
     struct dataset_settings settings;
     char *metadata;
     size_t metadata_size;
-    bool changing;           /* a change of its own row is under way */
     struct stream **streams; /* by name */
     size_t stream_count, stream_capacity;
     size_t visible_streams; /* that exist */
-    uint32_t next_channel;
     uint64_t version, next_version;
     struct publication *publications, **last_publication;
     struct transaction *transactions; /* those that have not ended */
     size_t transaction_count;
+    uint64_t transaction_moves; /* into and out of that list: a look at its row may be void */
     struct transaction *whole;
-    unsigned in_flight;     /* operations on lanes */
     struct waiter *waiters; /* for changing, in_flight or life to change */
-    bool deleted, dropping; /* durably; and its partition is being dropped */
+};
+
+struct loading { /* a dataset being read; void if one of its name goes out of memory meanwhile */
+    const char *name;
+    bool stale;
+    struct loading *next;
 };
 
 struct dataset_set {
@@ -255,7 +264,7 @@ struct dataset_set {
     struct dataset **items;     /* (lock) by name */
     size_t count, capacity;     /* (lock) */
     uint64_t clock;             /* (lock) */
-    uint64_t forgotten;         /* (lock) how many were taken out: a load that overlapped is void */
+    struct loading *loading;    /* (lock) those being read from their rows */
     _Atomic uint64_t in_flight; /* operations of all datasets */
     pthread_cond_t quiet;
     pthread_t timer;
@@ -297,9 +306,19 @@ uint64_t dataset_tag(const struct dataset *dataset); /* with the lock */
 void dataset_fill_info(const struct dataset *dataset, struct dataset_info *info); /* the same */
 /* COFFER_NO_SUCH_DATASET unless it lives. With the lock. */
 enum coffer_status dataset_check(const struct dataset *dataset, struct error *err);
+/* The same, and COFFER_DATASET_CLOSED unless it is open. With the lock. */
+enum coffer_status dataset_takes_data(const struct dataset *dataset, struct error *err);
 enum coffer_status dataset_no_such(struct slice name, struct error *err);
+/* Why something of the dataset is not there: it was deleted meanwhile, or else `status`, of which
+ * err tells already. Without the lock. */
+enum coffer_status dataset_missing(
+    struct dataset *dataset, enum coffer_status status, struct error *err);
 /* The stream of that name; NULL: none. With the lock. */
 struct stream *dataset_find_stream(const struct dataset *dataset, struct slice name);
+/* The same, if the dataset lives and the stream is visible. COFFER_NO_SUCH_CHANNEL. With the lock.
+ */
+enum coffer_status dataset_visible_stream(
+    const struct dataset *dataset, struct slice name, struct stream **out, struct error *err);
 /* The same, made if missing (COFFER_OVERLOADED past the maximum). With the lock. */
 enum coffer_status dataset_make_stream(
     struct dataset *dataset, struct slice name, struct stream **out, struct error *err);
@@ -349,9 +368,18 @@ struct transaction *transaction_get(const struct dataset *dataset, struct slice 
 void transaction_unref(struct transaction *transaction); /* with the lock; NULL is a no-op */
 /* A free stream belongs to the transaction from now on. With the lock. */
 struct member *transaction_add_member(struct transaction *transaction, struct stream *stream);
-/* The channel's member, if the transaction may be appended to; renews its ttl. With the lock. */
+/* Whether the transaction may be appended to in that channel; renews its ttl. *out: its member, or
+ * NULL: the channel will be one. With the lock. */
+enum coffer_status transaction_check(
+    struct transaction *transaction, const char *channel, struct member **out, struct error *err);
+/* The same, and it is a member from now on. */
 enum coffer_status transaction_member(
     struct transaction *transaction, struct stream *stream, struct member **out, struct error *err);
+/* Whether so much more may be staged. COFFER_CONTENT_TOO_LARGE. With the lock. */
+enum coffer_status transaction_check_room(
+    const struct transaction *transaction, const struct piece_list *pieces, struct error *err);
+/* The member has got more pieces. With the lock. */
+void transaction_count_staged(struct member *member);
 /* Whether somebody outside of a transaction may append to the stream. With the lock. */
 enum coffer_status transaction_outside(
     const struct dataset *dataset, const struct stream *stream, struct error *err);
@@ -365,9 +393,10 @@ void transactions_abort_all(struct dataset *dataset, const char *reason);
 void transaction_abort_begin(struct transaction *transaction, const char *reason);
 /* Abort those whose time is over; the next deadline. */
 uint64_t transactions_expire(struct dataset *dataset, uint64_t now_ns);
-/* What is known of an ended one from its row. COFFER_NO_SUCH_TRANSACTION. */
-enum coffer_status transaction_look_up(
-    struct dataset *dataset, struct slice id, struct transaction_info *info, struct error *err);
+/* The one in memory, with a reference, or NULL and *ended from its row. COFFER_NO_SUCH_TRANSACTION.
+ * Without the lock. */
+enum coffer_status transaction_get_or_ended(struct dataset *dataset, struct slice id,
+    struct transaction **transaction, struct transaction_info *ended, struct error *err);
 /* That state as the error of who wanted something else. */
 enum coffer_status transaction_ended_error(const struct transaction_info *info, struct error *err);
 
@@ -386,6 +415,13 @@ void transaction_push_rows(struct transaction *transaction);
  * release). COFFER_DATA_CORRUPT if there is none. */
 enum coffer_status extent_find(const struct stream *stream, uint64_t offset, struct extent *extent,
     struct row_buffer *copy, struct error *err);
+struct extent_place { /* where bytes of a channel lie */
+    uint64_t start, length, block, block_offset;
+};
+/* The extents from the one that starts at byte `offset` on, without a gap, up to byte `end`: at
+ * most `count`, at once for the price of about one. None if no extent starts there. */
+enum coffer_status extent_places(const struct stream *stream, uint64_t offset, uint64_t end,
+    struct extent_place *places, size_t count, size_t *found, struct error *err);
 /* How long the channel is as of `version`; *found false: it was not there yet. */
 enum coffer_status history_find(const struct stream *stream, uint64_t version,
     struct history_row *row, bool *found, struct error *err);
@@ -472,8 +508,10 @@ struct append {
     struct append_result result;
 };
 
-/* append.c: whether the append may go on; where the channel ends for it. With the lock. */
-enum coffer_status append_check(struct append *append, uint64_t *end, struct error *err);
+/* append.c: whether the append may go on; where the channel ends for it, and its member of the
+ * transaction (NULL: none, or not yet). With the lock. */
+enum coffer_status append_check(
+    struct append *append, struct member **member, uint64_t *end, struct error *err);
 /* Charge bytes to the budget; false: the waker will be called. */
 bool append_charge(struct append *append, uint64_t bytes);
 enum coffer_status append_mismatch(

@@ -13,6 +13,7 @@
 
 enum { NEVER_NS_SHIFT = 62 };
 #define NEVER_NS ((uint64_t)1 << NEVER_NS_SHIFT)
+#define QUIET_LOOK_NS ((uint64_t)10 * NS_PER_MS)
 
 /* ---- the table ---- */
 
@@ -41,9 +42,11 @@ static struct dataset *find_here(const struct dataset_set *set, const char *name
 
 static void take_out(struct dataset_set *set, size_t at)
 {
+    for (struct loading *load = set->loading; load != NULL; load = load->next)
+        if (strcmp(load->name, set->items[at]->name) == 0)
+            load->stale = true;
     memmove(&set->items[at], &set->items[at + 1], (set->count - at - 1) * sizeof(struct dataset *));
     set->count--;
-    set->forgotten++;
 }
 
 /* Let the one go that was not used for the longest time; NULL: all are in use. */
@@ -86,21 +89,26 @@ static struct dataset *hold(struct dataset_set *set, struct dataset *dataset)
     return dataset;
 }
 
-/* `dataset`, with the set's reference, joins the others unless one of its name is there. */
+/* `dataset`, with the set's reference, joins the others unless one of its name is there. The one
+ * that is, held; drops the set's lock. */
 static struct dataset *insert(struct dataset_set *set, struct dataset *dataset)
 {
-    struct dataset *evicted = NULL, *there;
+    enum { AT_ONCE = 2 /* so that a crowd that was in use gets smaller again */ };
+    struct dataset *evicted[AT_ONCE], *there = find_here(set, dataset->name);
+    unsigned count = 0;
 
-    there = find_here(set, dataset->name);
-    if (there == NULL) {
+    if (there == NULL)
         put_in(set, dataset);
-        if (set->count > DATASETS_IN_MEMORY_MAX)
-            evicted = evict(set);
+    there = hold(set, there == NULL ? dataset : there); /* first: what nobody uses may go */
+    while (count < AT_ONCE && set->count > set->store->options.datasets_kept) {
+        evicted[count] = evict(set);
+        if (evicted[count] == NULL)
+            break;
+        count++;
     }
-    there = hold(set, there == NULL ? dataset : there);
     lock_drop(&set->lock);
-    if (evicted != NULL)
-        dataset_free(evicted);
+    while (count > 0)
+        dataset_free(evicted[--count]);
     return there;
 }
 
@@ -133,6 +141,32 @@ void dataset_set_forget(struct dataset *dataset)
         dataset_drop(dataset); /* the set's reference */
 }
 
+/* The one in memory, or NULL: `load` is noted as under way. */
+static struct dataset *find_or_note(struct dataset_set *set, struct loading *load)
+{
+    struct dataset *dataset;
+
+    lock_take(&set->lock);
+    dataset = hold(set, find_here(set, load->name));
+    if (dataset == NULL) {
+        load->next = set->loading;
+        set->loading = load;
+    }
+    lock_drop(&set->lock);
+    return dataset;
+}
+
+/* The load is over; takes the set's lock. */
+static void end_load(struct dataset_set *set, const struct loading *load)
+{
+    struct loading **at = &set->loading;
+
+    lock_take(&set->lock);
+    while (*at != load)
+        at = &(*at)->next;
+    *at = load->next;
+}
+
 enum coffer_status dataset_set_find(
     struct dataset_set *set, struct slice name, struct dataset **out, struct error *err)
 {
@@ -145,33 +179,26 @@ enum coffer_status dataset_set_find(
     memcpy(text, name.data, name.size);
     text[name.size] = '\0';
     for (;;) {
-        struct dataset *dataset, *held;
+        struct loading load = {.name = text};
+        struct dataset *dataset;
         enum coffer_status status;
-        uint64_t forgotten;
 
-        lock_take(&set->lock);
-        *out = hold(set, find_here(set, text));
-        forgotten = set->forgotten;
-        lock_drop(&set->lock);
+        *out = find_or_note(set, &load);
         if (*out != NULL)
             return COFFER_OK;
         dataset = dataset_alloc(set, name);
         status = dataset_load(dataset, err);
-        if (status != COFFER_OK) {
-            dataset_free(dataset);
+        end_load(set, &load);
+        if (status == COFFER_OK && !load.stale) {
+            *out = insert(set, dataset);
+            if (*out != dataset)
+                dataset_free(dataset);
+            return COFFER_OK;
+        }
+        lock_drop(&set->lock);
+        dataset_free(dataset);
+        if (!load.stale) /* else what was read may be of yesterday */
             return status;
-        }
-        lock_take(&set->lock);
-        if (forgotten != set->forgotten) { /* what was read may be of yesterday */
-            lock_drop(&set->lock);
-            dataset_free(dataset);
-            continue;
-        }
-        held = insert(set, dataset);
-        if (held != dataset)
-            dataset_free(dataset);
-        *out = held;
-        return COFFER_OK;
     }
 }
 
@@ -330,7 +357,7 @@ void dataset_set_quiesce(struct dataset_set *set)
         lane_set_each(set->store->lanes, hurry, NULL);
         lock_take(&set->lock);
         if (atomic_load(&set->in_flight) > 0) /* what one operation pushes next is hurried too */
-            (void)lock_wait_until(&set->lock, &set->quiet, clock_monotonic_ns() + 10 * NS_PER_MS);
+            (void)lock_wait_until(&set->lock, &set->quiet, clock_monotonic_ns() + QUIET_LOOK_NS);
     }
     lock_drop(&set->lock);
 }

@@ -31,7 +31,8 @@ static enum coffer_status verify_block(
         store->engine->ops->find_block(store->engine, &dataset->id, id, &row, err);
 
     if (status == COFFER_NO_SUCH_CHUNK)
-        return error_set(err, COFFER_DATA_CORRUPT, "a block is missing");
+        return dataset_missing(
+            dataset, error_set(err, COFFER_DATA_CORRUPT, "a block is missing"), err);
     if (status != COFFER_OK)
         return status;
     gate_init(&gate);

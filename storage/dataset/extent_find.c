@@ -39,11 +39,46 @@ enum coffer_status extent_find(const struct stream *stream, uint64_t offset, str
     if (status != COFFER_OK)
         return status;
     if (!find.found || !find.good || extent->start > offset ||
-        offset - extent->start >= extent->length)
-        return error_set(err, COFFER_DATA_CORRUPT,
+        offset - extent->start >= extent->length) {
+        status = error_set(err, COFFER_DATA_CORRUPT,
             "channel %s of dataset %s: the row for byte %llu is missing or damaged", stream->name,
             stream->dataset->name, (unsigned long long)offset);
+        return dataset_missing(stream->dataset, status, err);
+    }
     return COFFER_OK;
+}
+
+struct places_find {
+    struct extent_place *places;
+    size_t count, found;
+    uint64_t next, end;
+};
+
+static bool take_place(void *context, struct slice key, struct slice value)
+{
+    struct places_find *find = context;
+    struct extent extent;
+
+    if (!extent_decode(key, value, &extent) || extent.start != find->next)
+        return false;
+    find->places[find->found++] =
+        (struct extent_place){extent.start, extent.length, extent.block, extent.block_offset};
+    find->next = extent.start + extent.length;
+    return find->found < find->count && find->next < find->end;
+}
+
+enum coffer_status extent_places(const struct stream *stream, uint64_t offset, uint64_t end,
+    struct extent_place *places, size_t count, size_t *found, struct error *err)
+{
+    struct engine *engine = stream->dataset->store->engine;
+    struct row_key from = row_key_channel(ROW_EXTENT, stream->number, offset);
+    struct row_key under = row_key_channel_prefix(ROW_EXTENT, stream->number);
+    struct places_find find = {.places = places, .count = count, .next = offset, .end = end};
+    enum coffer_status status = engine->ops->row_scan(engine, &stream->dataset->id,
+        row_key_slice(&under), row_key_slice(&from), false, take_place, &find, err);
+
+    *found = find.found;
+    return status;
 }
 
 struct history_find {

@@ -11,6 +11,7 @@
 
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
+#include "storage/base/fault.h"
 #include "storage/dataset/dataset_parts.h"
 
 enum {
@@ -176,6 +177,7 @@ static struct transaction *settle(
 
     if (group->member != NULL) {
         transaction = group->member->transaction; /* push() took the reference */
+        group->member->outstanding--;
         transaction->outstanding--;
         if (status != COFFER_OK && transaction->failure == COFFER_OK)
             transaction->failure = status;
@@ -202,9 +204,12 @@ static void group_done(struct lane_op *op)
     struct transaction *transaction;
     struct block_id *orphans = NULL;
     size_t orphan_count = 0;
+    struct body *body;
 
+    if (status == COFFER_OK)
+        (void)fault_errno(group->member == NULL ? FAULT_APPEND_DURABLE : FAULT_STAGE_DURABLE);
     lock_take(&dataset->lock);
-    body_unref(group->body); /* its memory goes back now, whoever still holds the group */
+    body = group->body;
     group->body = NULL;
     if (status != COFFER_OK) {
         orphans = group->claims;
@@ -213,6 +218,7 @@ static void group_done(struct lane_op *op)
     }
     transaction = settle(group, status, &wakes);
     lock_drop(&dataset->lock);
+    body_unref(body); /* its memory goes back now, whoever still holds the group */
     wake_all(&wakes);
     dataset_forget_blocks(dataset, orphans, orphan_count);
     free(orphans);
@@ -265,7 +271,8 @@ static enum coffer_status group_prepare(struct lane_op *lane_op)
     status = group->member != NULL ? prepare_staged(group) : prepare_plain(group);
     if (status == COFFER_OK && dataset->life == LIFE_GONE)
         status = COFFER_NO_SUCH_DATASET; /* deleted: nothing is written behind that */
-    lane_op->awaited = !group->buffered;
+    /* What was buffered went with its dataset: a loss that nobody has to be told of. */
+    lane_op->awaited = !group->buffered || dataset->life == LIFE_GONE;
     row_batch_fill(&group->rows, &dataset->id, op);
     op->has_block = group->body != NULL;
     if (op->has_block) {
@@ -303,11 +310,14 @@ static bool can_take(const struct group *group, const struct join *join)
 {
     uint64_t size = group->body == NULL ? 0 : group->body->size;
 
-    if (group->status != COFFER_OK || join->claim_count > ENGINE_BATCH_ROWS_MAX ||
-        group->claim_count > ENGINE_BATCH_ROWS_MAX - join->claim_count ||
-        group->pieces.count >= STAGED_PIECES_MAX)
+    if (group->status != COFFER_OK)
         return false;
-    if (join->body == NULL || group->appends == 0)
+    if (group->appends == 0 || join->pieces == NULL)
+        return true;
+    if (group->pieces.count + join->pieces->count > STAGED_PIECES_MAX ||
+        group->pieces.lengths.used + join->pieces->lengths.used > STAGED_LENGTHS_MAX)
+        return false;
+    if (join->body == NULL)
         return true;
     return size + join->body->size <= block_content_max(group->stream->dataset);
 }
@@ -401,8 +411,11 @@ static struct group *push(struct stream *stream, struct member *member, bool urg
     /* The worker may take it at once: it then waits for our lock. */
     if (lane_push(stream->lane, &group->lane_op, room)) {
         dataset_work_begin(stream->dataset);
-        if (member != NULL)
-            member->transaction->outstanding++, member->transaction->references++;
+        if (member != NULL) {
+            member->outstanding++;
+            member->transaction->outstanding++;
+            member->transaction->references++;
+        }
         return group;
     }
     if (member != NULL)
@@ -441,6 +454,8 @@ enum coffer_status group_join(struct stream *stream, struct member *member, cons
     *offset = pieces->length;
     *record = pieces->records;
     take(group, pieces, join);
+    if (member != NULL)
+        transaction_count_staged(member);
     group->references++;
     *out = group;
     return COFFER_OK;

@@ -177,10 +177,7 @@ static enum coffer_status extent_of_version(struct dataset *dataset, struct slic
     bool found;
 
     lock_take(&dataset->lock);
-    status = dataset_check(dataset, err);
-    *stream = dataset_find_stream(dataset, channel);
-    if (status == COFFER_OK && (*stream == NULL || !(*stream)->exists))
-        status = dataset_no_such_channel(channel, err);
+    status = dataset_visible_stream(dataset, channel, stream, err);
     if (status == COFFER_OK)
         *row = (struct history_row){(*stream)->size, (*stream)->records};
     lock_drop(&dataset->lock);

@@ -64,6 +64,9 @@ static enum coffer_status flush(struct package_writer *writer, struct error *err
     enum coffer_status status = wait_staged(writer, STAGED_BLOCKS_IN_FLIGHT - 1, err);
     size_t size;
 
+    if (status == COFFER_OK && writer->staging->count >= STAGED_PIECES_MAX)
+        status = error_set(err, COFFER_CONTENT_TOO_LARGE,
+            "an archive that is kept has at most %d MiB", STAGED_PIECES_MAX);
     if (status != COFFER_OK)
         return status;
     size = writer->body->size;

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "storage/base/fault.h"
 #include "storage/dataset/dataset_parts.h"
 
 enum { BLOCK_OVERHEAD = 256 /* bytes of a lane's buffer, beside the content */ };
@@ -49,6 +50,8 @@ static void staged_done(struct lane_op *op)
     struct wake_list wakes = {NULL};
     bool last;
 
+    if (op->op.status == COFFER_OK)
+        (void)fault_errno(FAULT_STAGE_DURABLE);
     lock_take(&dataset->lock);
     if (staging->status == COFFER_OK)
         staging->status = op->op.status;

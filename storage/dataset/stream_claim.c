@@ -33,12 +33,9 @@ static enum coffer_status join(struct change *change, struct transaction **ended
     struct dataset *dataset = change->dataset;
     struct join claim = {.urgent = true};
     uint64_t offset, record;
-    enum coffer_status status = dataset_check(dataset, err);
+    enum coffer_status status = dataset_takes_data(dataset, err);
 
     *ended = NULL;
-    if (status == COFFER_OK && (dataset->state != DATASET_OPEN || dataset->closing))
-        status = error_set(err, COFFER_DATASET_CLOSED,
-            "dataset %s is closed: its channels cannot be claimed", dataset->name);
     if (status == COFFER_OK)
         status =
             dataset_make_stream(dataset, slice_from_text(change->channel), &change->stream, err);

@@ -1,6 +1,10 @@
 /*
  * Reading a channel: extent by extent, block by block. What was committed never changes, but where
  * it lies may (dataset_compress()): a block that is gone is looked up again by its place.
+ *
+ * Blocks can be short, when few appends shared a sync. So who reads on gets the places of the next
+ * extents with one lookup, and one read gives the bytes of several blocks, as far as they are
+ * cached.
  */
 #include <stdlib.h>
 
@@ -8,7 +12,11 @@
 #include "storage/chunk/record_reader.h"
 #include "storage/dataset/dataset_parts.h"
 
-enum { LOOKUPS_MAX = 3 }; /* of one place, while blocks are being moved */
+enum {
+    LOOKUPS_MAX = 3,     /* of one place, while blocks are being moved */
+    EXTENTS_AHEAD = 64,  /* looked up at once */
+    BLOCKS_AT_ONCE = 64, /* in one read: others wait for the thread */
+};
 
 struct stream_reader {
     struct dataset *dataset; /* held; NULL with a member */
@@ -21,11 +29,12 @@ struct stream_reader {
     uint64_t at, end;
     bool follow;
     _Atomic bool cancelled;
-    struct extent extent; /* the one that is being read; its lengths are not used */
+    struct extent_place extent; /* the one that is being read */
     bool has_extent;
+    struct extent_place *ahead; /* those behind it; NULL: none were looked up yet */
+    size_t ahead_at, ahead_count;
     struct record_reader *block;
     struct row_buffer copy;
-    unsigned lookups;
 };
 
 static struct stream_reader *reader_create(struct stream *stream, struct waker waker)
@@ -53,7 +62,7 @@ static enum coffer_status size_at(struct stream_reader *reader, uint64_t version
         return error_set(err, COFFER_NO_SUCH_CHANNEL,
             "channel %s of dataset %s had no record yet at version %llu", reader->stream->name,
             reader->dataset->name, (unsigned long long)version);
-    reader->size = min_u64(row.size, reader->size);
+    reader->size = row.size;
     return COFFER_OK;
 }
 
@@ -66,10 +75,7 @@ enum coffer_status stream_open(struct dataset *dataset, struct slice channel, ui
     uint64_t size = 0;
 
     lock_take(&dataset->lock);
-    status = dataset_check(dataset, err);
-    stream = dataset_find_stream(dataset, channel);
-    if (status == COFFER_OK && (stream == NULL || !stream->exists))
-        status = dataset_no_such_channel(channel, err);
+    status = dataset_visible_stream(dataset, channel, &stream, err);
     if (status == COFFER_OK) {
         size = stream->size;
         atomic_fetch_add(&dataset->references, 1);
@@ -128,23 +134,68 @@ void stream_select(struct stream_reader *reader, uint64_t offset, uint64_t end, 
     reader->follow = follow;
 }
 
-/* Where the next byte lies. */
-static enum coffer_status look_up(struct stream_reader *reader, struct error *err)
+static enum coffer_status look_up_staged(struct stream_reader *reader)
 {
     struct dataset *dataset = reader->stream->dataset;
     const struct piece *piece;
 
-    if (reader->member == NULL)
-        return extent_find(reader->stream, reader->at, &reader->extent, &reader->copy, err);
     lock_take(&dataset->lock);
     piece = pieces_find(&reader->member->pieces, reader->at);
     invariant(piece != NULL);
-    reader->extent = (struct extent){.start = piece->start,
-        .length = piece->length,
-        .block = piece->block,
-        .block_offset = piece->block_offset};
+    reader->extent =
+        (struct extent_place){piece->start, piece->length, piece->block, piece->block_offset};
     lock_drop(&dataset->lock);
     return COFFER_OK;
+}
+
+static enum coffer_status look_up_exactly(struct stream_reader *reader, struct error *err)
+{
+    struct extent extent;
+    enum coffer_status status =
+        extent_find(reader->stream, reader->at, &extent, &reader->copy, err);
+
+    if (status == COFFER_OK)
+        reader->extent =
+            (struct extent_place){extent.start, extent.length, extent.block, extent.block_offset};
+    return status;
+}
+
+/* The place of the next byte is the next of those that were looked up, perhaps just now. */
+static enum coffer_status look_ahead(struct stream_reader *reader, bool *found, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+
+    if (reader->ahead == NULL) {
+        reader->ahead = calloc(EXTENTS_AHEAD, sizeof(struct extent_place));
+        invariant(reader->ahead != NULL);
+    }
+    if (reader->ahead_at == reader->ahead_count) {
+        reader->ahead_at = 0;
+        status = extent_places(reader->stream, reader->at, min_u64(reader->end, reader->size),
+            reader->ahead, EXTENTS_AHEAD, &reader->ahead_count, err);
+    }
+    *found = status == COFFER_OK && reader->ahead_at < reader->ahead_count &&
+             reader->ahead[reader->ahead_at].start == reader->at;
+    if (*found)
+        reader->extent = reader->ahead[reader->ahead_at++];
+    return status;
+}
+
+/* Where the next byte lies. `again`: it is not where we were told. */
+static enum coffer_status look_up(struct stream_reader *reader, bool again, struct error *err)
+{
+    bool reads_on = reader->at == reader->extent.start + reader->extent.length && reader->at > 0;
+    bool found = false;
+    enum coffer_status status = COFFER_OK;
+
+    if (reader->member != NULL)
+        return look_up_staged(reader);
+    if (reads_on && !again)
+        status = look_ahead(reader, &found, err);
+    if (status != COFFER_OK || found)
+        return status;
+    reader->ahead_at = reader->ahead_count = 0; /* they may have been moved, too */
+    return look_up_exactly(reader, err);
 }
 
 struct digest block_name(const struct partition_id *id, const struct block_id *block)
@@ -157,33 +208,43 @@ struct digest block_name(const struct partition_id *id, const struct block_id *b
     return name;
 }
 
+/* Where the next byte lies now. A block that was moved meanwhile is looked for again. */
+static enum coffer_status find_row(
+    struct stream_reader *reader, struct block_id *block, struct engine_row *row, struct error *err)
+{
+    struct engine *engine = reader->stream->dataset->store->engine;
+    enum coffer_status status = COFFER_NO_SUCH_CHUNK;
+
+    for (int i = 0; i < LOOKUPS_MAX && status == COFFER_NO_SUCH_CHUNK; i++) {
+        status = look_up(reader, i > 0, err);
+        if (status != COFFER_OK)
+            return status;
+        *block = (struct block_id){reader->stream->number, reader->extent.block};
+        status = engine->ops->find_block(engine, &reader->stream->dataset->id, block, row, err);
+    }
+    if (status != COFFER_NO_SUCH_CHUNK)
+        return status;
+    status = error_set(err, COFFER_DATA_CORRUPT,
+        "channel %s of dataset %s: the block for byte %llu is missing", reader->stream->name,
+        reader->stream->dataset->name, (unsigned long long)reader->at);
+    return dataset_missing(reader->stream->dataset, status, err);
+}
+
 static enum coffer_status open_block(struct stream_reader *reader, struct error *err)
 {
-    struct store *store = reader->stream->dataset->store;
-    const struct partition_id *id = &reader->stream->dataset->id;
+    struct dataset *dataset = reader->stream->dataset;
     struct block_id block;
     struct engine_row row;
     struct digest name;
-    enum coffer_status status = look_up(reader, err);
+    enum coffer_status status = find_row(reader, &block, &row, err);
 
     if (status != COFFER_OK)
         return status;
-    block = (struct block_id){reader->stream->number, reader->extent.block};
-    name = block_name(id, &block);
-    status = store->engine->ops->find_block(store->engine, id, &block, &row, err);
-    if (status == COFFER_NO_SUCH_CHUNK)
-        return ++reader->lookups < LOOKUPS_MAX
-                   ? open_block(reader, err)
-                   : error_set(err, COFFER_DATA_CORRUPT,
-                         "channel %s of dataset %s: the block for byte %llu is missing",
-                         reader->stream->name, reader->stream->dataset->name,
-                         (unsigned long long)reader->at);
-    if (status == COFFER_OK && row.size < reader->extent.block_offset + reader->extent.length)
-        status = error_set(err, COFFER_DATA_CORRUPT, "a block is shorter than its extent");
-    if (status == COFFER_OK)
-        status = record_open(store, &row, NULL, &name, reader->waker, &reader->block, err);
+    if (row.size < reader->extent.block_offset + reader->extent.length)
+        return error_set(err, COFFER_DATA_CORRUPT, "a block is shorter than its extent");
+    name = block_name(&dataset->id, &block);
+    status = record_open(dataset->store, &row, NULL, &name, reader->waker, &reader->block, err);
     reader->has_extent = status == COFFER_OK;
-    reader->lookups = 0;
     return status;
 }
 
@@ -216,12 +277,44 @@ static void leave_block(struct stream_reader *reader)
     reader->has_extent = false;
 }
 
+/* The block of the next byte is open. */
+static enum coffer_status enter_block(struct stream_reader *reader, struct error *err)
+{
+    const struct extent_place *extent = &reader->extent;
+
+    if (reader->has_extent && reader->at >= extent->start &&
+        reader->at - extent->start < extent->length)
+        return COFFER_OK;
+    leave_block(reader);
+    return open_block(reader, err);
+}
+
+/* Bytes of one block. `cached`: *size 0 if there would be a wait. */
+static enum coffer_status read_block(struct stream_reader *reader, uint64_t end, bool cached,
+    void *out, size_t max, size_t *size, struct error *err)
+{
+    const struct extent_place *extent = &reader->extent;
+    enum coffer_status status = enter_block(reader, err);
+    uint64_t at, left;
+
+    if (status != COFFER_OK)
+        return status;
+    at = extent->block_offset + (reader->at - extent->start);
+    left = min_u64(min_u64(end, extent->start + extent->length) - reader->at, max);
+    status = cached ? record_read_cached(reader->block, at, out, (size_t)left, size, err)
+                    : record_read(reader->block, at, out, (size_t)left, size, err);
+    if (status == COFFER_OK)
+        reader->at += *size;
+    return status;
+}
+
 enum coffer_status stream_read(
     struct stream_reader *reader, void *out, size_t max, size_t *size, struct error *err)
 {
-    const struct extent *extent = &reader->extent;
-    uint64_t end = min_u64(reader->end, reader->size), left;
+    uint64_t end = min_u64(reader->end, reader->size);
     enum coffer_status status;
+    struct error later;
+    size_t more = 1;
 
     *size = 0;
     if (atomic_load_explicit(&reader->cancelled, memory_order_relaxed))
@@ -234,20 +327,17 @@ enum coffer_status stream_read(
     }
     if (reader->at >= end)
         return COFFER_OK;
-    if (reader->has_extent &&
-        (reader->at < extent->start || reader->at - extent->start >= extent->length))
-        leave_block(reader);
-    if (!reader->has_extent) {
-        status = open_block(reader, err);
-        if (status != COFFER_OK)
-            return status;
+    status = read_block(reader, end, false, out, max, size, err);
+    if (status != COFFER_OK)
+        return status;
+    /* What goes wrong from here on will do so again, when it is the first that is to be read. */
+    for (unsigned i = 1; i < BLOCKS_AT_ONCE && more > 0 && *size < max && reader->at < end; i++) {
+        more = 0;
+        if (read_block(reader, end, true, (uint8_t *)out + *size, max - *size, &more, &later) ==
+            COFFER_OK)
+            *size += more;
     }
-    left = min_u64(end, extent->start + extent->length) - reader->at;
-    status = record_read(reader->block, extent->block_offset + (reader->at - extent->start), out,
-        (size_t)min_u64(left, max), size, err);
-    if (status == COFFER_OK)
-        reader->at += *size;
-    return status;
+    return COFFER_OK;
 }
 
 void stream_cancel(struct stream_reader *reader)
@@ -268,6 +358,7 @@ void stream_close(struct stream_reader *reader)
         return;
     record_close(reader->block);
     row_buffer_release(&reader->copy);
+    free(reader->ahead);
     if (reader->owns_stream)
         free(reader->stream);
     dataset_drop(reader->dataset);

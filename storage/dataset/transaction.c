@@ -19,6 +19,7 @@
 
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
+#include "storage/base/fault.h"
 #include "storage/dataset/change.h"
 
 #define NEVER_NS ((uint64_t)1 << 62)
@@ -60,6 +61,16 @@ void transaction_unref(struct transaction *transaction)
 }
 
 /* ---- members ---- */
+
+void transaction_count_staged(struct member *member)
+{
+    struct transaction *transaction = member->transaction;
+
+    transaction->staged_pieces += member->pieces.count - member->counted_pieces;
+    transaction->staged_lengths += member->pieces.lengths.used - member->counted_lengths;
+    member->counted_pieces = member->pieces.count;
+    member->counted_lengths = member->pieces.lengths.used;
+}
 
 struct member *transaction_add_member(struct transaction *transaction, struct stream *stream)
 {
@@ -125,26 +136,48 @@ static bool is_open(const struct transaction *transaction)
     return transaction->phase == PHASE_OPENING || transaction->phase == PHASE_OPEN;
 }
 
+enum coffer_status transaction_check(
+    struct transaction *transaction, const char *channel, struct member **out, struct error *err)
+{
+    const struct stream *stream =
+        dataset_find_stream(transaction->dataset, slice_from_text(channel));
+
+    if (!is_open(transaction))
+        return ended_error(transaction, err);
+    *out = stream != NULL && stream->transaction == transaction ? stream->member : NULL;
+    if (*out == NULL && !transaction->whole)
+        return error_set(err, COFFER_NO_SUCH_CHANNEL,
+            "transaction %s was not opened for channel %s", transaction->id, channel);
+    if (*out != NULL)
+        (*out)->ready = false; /* its writer goes on after all */
+    transaction->deadline_ns = clock_monotonic_ns() + transaction->ttl_ns;
+    return COFFER_OK;
+}
+
 enum coffer_status transaction_member(
     struct transaction *transaction, struct stream *stream, struct member **out, struct error *err)
 {
-    if (!is_open(transaction))
-        return ended_error(transaction, err);
-    if (stream->transaction == transaction)
-        *out = stream->member;
-    else if (transaction->whole)
-        *out = transaction_add_member(transaction, stream);
-    else
-        return error_set(err, COFFER_NO_SUCH_CHANNEL,
-            "transaction %s was not opened for channel %s", transaction->id, stream->name);
-    if ((*out)->pieces.count >= STAGED_PIECES_MAX ||
-        (*out)->pieces.lengths.used > STAGED_LENGTHS_MAX)
+    enum coffer_status status = transaction_check(transaction, stream->name, out, err);
+
+    if (status != COFFER_OK || *out != NULL)
+        return status;
+    if (transaction->member_count >= TRANSACTION_CHANNELS_MAX)
         return error_set(err, COFFER_CONTENT_TOO_LARGE,
-            "transaction %s is too large in channel %s: commit in parts", transaction->id,
-            stream->name);
-    (*out)->ready = false; /* its writer goes on after all */
-    transaction->deadline_ns = clock_monotonic_ns() + transaction->ttl_ns;
+            "transaction %s has %d channels, the most it may: commit in parts", transaction->id,
+            TRANSACTION_CHANNELS_MAX);
+    *out = transaction_add_member(transaction, stream);
     return COFFER_OK;
+}
+
+enum coffer_status transaction_check_room(
+    const struct transaction *transaction, const struct piece_list *pieces, struct error *err)
+{
+    if (transaction->staged_pieces + pieces->count <= STAGED_PIECES_MAX &&
+        transaction->staged_lengths + pieces->lengths.used <= STAGED_LENGTHS_MAX)
+        return COFFER_OK;
+    return error_set(err, COFFER_CONTENT_TOO_LARGE,
+        "transaction %s is too large: it has at most %d blocks, and %d MiB of record lengths",
+        transaction->id, STAGED_PIECES_MAX, STAGED_LENGTHS_MAX >> 20);
 }
 
 enum coffer_status transaction_outside(
@@ -176,6 +209,7 @@ void transaction_end(
         at = &(*at)->next;
     *at = transaction->next;
     dataset->transaction_count--;
+    dataset->transaction_moves++;
     transaction_unref(transaction);            /* the list's */
     atomic_fetch_sub(&dataset->references, 1); /* ours; whoever comes here has another one */
 }
@@ -246,6 +280,7 @@ static struct block_id *advance(
         transaction_abort_begin(transaction, "what was staged could not be made durable");
     }
     if (transaction->phase == PHASE_SYNCING && all_settled(transaction)) {
+        (void)fault_errno(FAULT_COMMIT_SYNCED);
         transaction->phase = PHASE_COMMITTING;
         transaction->rows_pushed = false;
         transaction_push_rows(transaction);
@@ -253,10 +288,11 @@ static struct block_id *advance(
     if (transaction->phase == PHASE_ABORTING && transaction->outstanding == 0) {
         blocks = transaction->blocks_forgotten ? NULL : staged_blocks(transaction, count);
         transaction->blocks_forgotten = true;
-        if (transaction->dataset->life == LIFE_GONE || transaction->rows_pushed)
+        if (transaction->dataset->life == LIFE_GONE || transaction->rows_pushed) {
             transaction_end(transaction, TRANSACTION_ABORTED, wakes);
-        else
-            transaction_push_rows(transaction);
+            return blocks;
+        }
+        transaction_push_rows(transaction);
     } else if (transaction->phase == PHASE_ABORTING) {
         for (size_t i = 0; i < transaction->member_count; i++)
             if (transaction->members[i]->gather != NULL)
@@ -274,10 +310,11 @@ void transaction_advance(struct transaction *transaction)
     struct block_id *blocks;
     size_t count = 0;
 
-    atomic_fetch_add(
-        &dataset->references, 1); /* what ends here may have been the last to hold it */
+    /* What ends here may have been the last to hold the dataset. */
+    atomic_fetch_add(&dataset->references, 1);
     lock_take(&dataset->lock);
     blocks = advance(transaction, &count, &wakes);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the caller's reference is one of its own */
     transaction_unref(transaction);
     lock_drop(&dataset->lock);
     wake_all(&wakes);

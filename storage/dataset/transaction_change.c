@@ -95,24 +95,19 @@ static struct transaction *add(struct dataset *dataset, const struct transaction
     transaction->next = dataset->transactions;
     dataset->transactions = transaction;
     dataset->transaction_count++;
+    dataset->transaction_moves++;
     atomic_fetch_add(&dataset->references, 1); /* it stays in memory as long as this is open */
     transaction_push_rows(transaction);
     return transaction;
 }
 
-/* With the lock: the one of this id, or a new one; with a reference. */
-static enum coffer_status get_or_add(struct dataset *dataset,
-    const struct transaction_options *options, struct transaction **out, bool *added,
-    struct error *err)
+/* With the lock: a new one of an id that there is not; with a reference. */
+static enum coffer_status begin(struct dataset *dataset, const struct transaction_options *options,
+    struct transaction **out, struct error *err)
 {
-    enum coffer_status status = dataset_check(dataset, err);
+    enum coffer_status status = dataset_takes_data(dataset, err);
 
-    if (status == COFFER_OK && (dataset->state != DATASET_OPEN || dataset->closing))
-        status = error_set(err, COFFER_DATASET_CLOSED,
-            "dataset %s is closed: it takes no more data", dataset->name);
-    *out = status == COFFER_OK ? transaction_get(dataset, options->id) : NULL;
-    *added = false;
-    if (status != COFFER_OK || *out != NULL)
+    if (status != COFFER_OK)
         return status;
     if (dataset->transaction_count >= DATASET_TRANSACTIONS_MAX)
         return error_set(err, COFFER_OVERLOADED, "the dataset has %d open transactions",
@@ -122,8 +117,35 @@ static enum coffer_status get_or_add(struct dataset *dataset,
         return status;
     *out = add(dataset, options);
     (*out)->references++;
-    *added = true;
     return COFFER_OK;
+}
+
+/* The one of this id, or a new one (*added), with a reference. */
+static enum coffer_status get_or_begin(struct dataset *dataset,
+    const struct transaction_options *options, struct transaction **out, bool *added,
+    struct error *err)
+{
+    struct transaction_info ended;
+    enum coffer_status status;
+    uint64_t moves;
+
+    *added = false;
+    do {
+        lock_take(&dataset->lock);
+        moves = dataset->transaction_moves;
+        lock_drop(&dataset->lock);
+        status = transaction_get_or_ended(dataset, options->id, out, &ended, err);
+        if (status == COFFER_OK && *out == NULL)
+            return transaction_ended_error(&ended, err);
+        if (status != COFFER_NO_SUCH_TRANSACTION)
+            return status;
+        lock_take(&dataset->lock);
+        *added = moves == dataset->transaction_moves; /* else one of the id may be there by now */
+        if (*added)
+            status = begin(dataset, options, out, err);
+        lock_drop(&dataset->lock);
+    } while (!*added);
+    return status;
 }
 
 static enum coffer_status check_open_options(
@@ -132,6 +154,9 @@ static enum coffer_status check_open_options(
     if (options->ttl_ns == 0 || options->ttl_ns > (uint64_t)TRANSACTION_TTL_MAX * NS_PER_S)
         return error_set(err, COFFER_BAD_REQUEST, "ttl is more than 0 and at most %d seconds",
             TRANSACTION_TTL_MAX);
+    if (options->channel_count > TRANSACTION_CHANNELS_MAX)
+        return error_set(err, COFFER_CONTENT_TOO_LARGE, "a transaction has at most %d channels",
+            TRANSACTION_CHANNELS_MAX);
     if (options->commit_when_ready && options->channel_count == 0)
         return error_set(err, COFFER_BAD_REQUEST,
             "commit_when_ready needs the list of channels that the commit is to wait for");
@@ -153,7 +178,6 @@ enum coffer_status transaction_open(struct dataset *dataset,
     struct error *err)
 {
     struct transaction_options options = *given;
-    struct transaction_info ended;
     struct transaction *transaction = NULL;
     char id[STREAM_NAME_SIZE];
     enum coffer_status status = check_open_options(&options, err);
@@ -162,14 +186,7 @@ enum coffer_status transaction_open(struct dataset *dataset,
     if (options.id.size == 0)
         options.id = make_id(id);
     if (status == COFFER_OK)
-        status = transaction_get_or_ended(dataset, options.id, &transaction, &ended, err);
-    if (status == COFFER_OK && transaction == NULL)
-        return transaction_ended_error(&ended, err);
-    if (status == COFFER_NO_SUCH_TRANSACTION) {
-        lock_take(&dataset->lock);
-        status = get_or_add(dataset, &options, &transaction, &added, err);
-        lock_drop(&dataset->lock);
-    }
+        status = get_or_begin(dataset, &options, &transaction, &added, err);
     if (status != COFFER_OK)
         return status;
     if (added)

@@ -66,10 +66,11 @@ static enum coffer_status read_row(struct dataset *dataset, struct slice id,
         err, COFFER_DATA_CORRUPT, "dataset %s: the row of a transaction is damaged", dataset->name);
 }
 
-enum coffer_status transaction_look_up(
+/* What the row says, as it is. */
+static enum coffer_status look_up(
     struct dataset *dataset, struct slice id, struct transaction_info *info, struct error *err)
 {
-    struct transaction_row row;
+    struct transaction_row row = {0};
     void *value = NULL;
     enum coffer_status status = read_row(dataset, id, &row, &value, err);
 
@@ -82,11 +83,6 @@ enum coffer_status transaction_look_up(
         info->barrier = row.barrier;
         info->commit_when_ready = row.commit_when_ready;
         copy_name(info->reason, sizeof(info->reason), row.reason);
-        if (row.state == TRANSACTION_OPEN) { /* of an earlier run, or it would be in memory */
-            info->state = TRANSACTION_ABORTED;
-            copy_name(info->reason, sizeof(info->reason),
-                slice_from_text("the server was restarted while it was open"));
-        }
     }
     free(value);
     return status;
@@ -101,22 +97,54 @@ static enum coffer_status check_id(struct slice id, struct error *err)
                      "digit");
 }
 
+/* The one in memory, with a reference, or NULL. *moves: to compare with later. */
+static enum coffer_status get(struct dataset *dataset, struct slice id,
+    struct transaction **transaction, uint64_t *moves, struct error *err)
+{
+    enum coffer_status status;
+
+    lock_take(&dataset->lock);
+    status = dataset_check(dataset, err);
+    *transaction = status == COFFER_OK ? transaction_get(dataset, id) : NULL;
+    *moves = dataset->transaction_moves;
+    lock_drop(&dataset->lock);
+    return status;
+}
+
+static bool has_moved(struct dataset *dataset, uint64_t moves)
+{
+    bool moved;
+
+    lock_take(&dataset->lock);
+    moved = moves != dataset->transaction_moves;
+    lock_drop(&dataset->lock);
+    return moved;
+}
+
 enum coffer_status transaction_get_or_ended(struct dataset *dataset, struct slice id,
     struct transaction **transaction, struct transaction_info *ended, struct error *err)
 {
     enum coffer_status status = check_id(id, err);
+    uint64_t moves = 0;
 
     *transaction = NULL;
     if (status != COFFER_OK)
         return status;
-    lock_take(&dataset->lock);
-    status = dataset_check(dataset, err);
-    if (status == COFFER_OK)
-        *transaction = transaction_get(dataset, id);
-    lock_drop(&dataset->lock);
-    if (status != COFFER_OK || *transaction != NULL)
-        return status;
-    return transaction_look_up(dataset, id, ended, err);
+    do { /* one that was opened, or has ended, between the two looks is looked for again */
+        status = get(dataset, id, transaction, &moves, err);
+        if (status != COFFER_OK || *transaction != NULL)
+            return status;
+        status = look_up(dataset, id, ended, err);
+    } while ((status == COFFER_NO_SUCH_TRANSACTION ||
+                 (status == COFFER_OK && ended->state == TRANSACTION_OPEN)) &&
+             has_moved(dataset, moves));
+    /* It is not in memory: of an earlier run, or the row of its abort could not be written. */
+    if (status == COFFER_OK && ended->state == TRANSACTION_OPEN) {
+        ended->state = TRANSACTION_ABORTED;
+        copy_name(ended->reason, sizeof(ended->reason),
+            slice_from_text("the server was restarted or its disk failed while it was open"));
+    }
+    return status;
 }
 
 enum coffer_status transaction_find(

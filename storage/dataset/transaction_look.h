@@ -13,9 +13,6 @@ struct parts { /* items are the caller's to free */
 
 /* With the lock. */
 void transaction_fill_info(const struct transaction *transaction, struct transaction_info *info);
-/* The one in memory, with a reference, or NULL and *ended from its row. Without the lock. */
-enum coffer_status transaction_get_or_ended(struct dataset *dataset, struct slice id,
-    struct transaction **transaction, struct transaction_info *ended, struct error *err);
 /* What a version added. */
 enum coffer_status parts_of_version(
     struct dataset *dataset, uint64_t version, struct parts *parts, struct error *err);

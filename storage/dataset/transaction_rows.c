@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "storage/base/clock.h"
+#include "storage/base/fault.h"
 #include "storage/dataset/dataset_parts.h"
 
 enum { ROWS_BYTES = 1024 /* of a lane's buffer */ };
@@ -155,7 +156,9 @@ static void commit_durable(struct transaction *transaction, struct wake_list *wa
         member->stream->durable_size += member->pieces.length;
         member->stream->durable_records += member->pieces.records;
     }
+    (void)fault_errno(FAULT_COMMIT_DURABLE);
     publication_settle(transaction->dataset, &transaction->publication, true, wakes);
+    (void)fault_errno(FAULT_COMMIT_PUBLISHED);
 }
 
 static void commit_failed(

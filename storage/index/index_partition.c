@@ -99,7 +99,7 @@ enum coffer_status index_get_value(struct index *index, const struct partition_i
 {
     rocksdb_pinnableslice_t *pinned;
     struct index_stored stored;
-    struct slice bytes;
+    struct slice bytes = slice_of("", 0);
     enum coffer_status status = get_row(index, partition, key, &pinned, &stored, &bytes, err);
 
     *found = status == COFFER_OK;

@@ -177,7 +177,7 @@ void partition_change(struct memory_partition *partition, const struct engine_ch
         partition->bytes -= (*place)->key_size + (*place)->value_size;
         free(*place);
         if (change->remove) {
-            memmove(place, place + 1, (partition->count - at - 1) * sizeof(*place));
+            memmove(place, place + 1, (partition->count - at - 1) * sizeof(struct memory_row *));
             partition->count--;
         }
     }
@@ -191,7 +191,7 @@ void partition_change(struct memory_partition *partition, const struct engine_ch
     }
     place = &partition->rows[at];
     if (!found) {
-        memmove(place + 1, place, (partition->count - at) * sizeof(*place));
+        memmove(place + 1, place, (partition->count - at) * sizeof(struct memory_row *));
         partition->count++;
     }
     *place = make_row(change);

@@ -113,12 +113,28 @@ static void fill_manifest(struct lane_record *record)
     record->payload_size = record->header.raw_size = MANIFEST_SIZE;
 }
 
+/* A block and the rows behind it: the block's own checksum is on the way to that of both. */
+static void fill_block(struct local_engine *engine, struct local_lane *lane,
+    struct lane_record *record, uint8_t *section)
+{
+    struct checksum sum;
+
+    encode_body(engine, lane, record);
+    checksum_init(&sum);
+    checksum_update(&sum, record->payload, (size_t)record->payload_size);
+    batch_section_encode(record->op, record->payload_size, checksum_value(&sum), section);
+    checksum_update(&sum, record->section.data, record->section.size);
+    record->header.checksum = checksum_value(&sum);
+    checksum_release(&sum);
+    record->rest = record->section;
+}
+
 /* The rows section lies behind the block's content, or, without one, is all of the payload. */
 static void fill_batch(
     struct local_engine *engine, struct local_lane *lane, struct lane_record *record)
 {
     const struct engine_op *op = record->op;
-    uint64_t checksum = 0, size = batch_section_size(op);
+    uint64_t size = batch_section_size(op);
     uint8_t *bytes = malloc(ENGINE_HEADROOM + (size_t)size + ENGINE_TAILROOM);
 
     invariant(bytes != NULL);
@@ -126,33 +142,13 @@ static void fill_batch(
     record->section = slice_of(bytes + ENGINE_HEADROOM, (size_t)size);
     batch_key_encode(&op->partition, op->has_block ? &op->block : NULL, record->header.key);
     if (op->has_block) {
-        encode_body(engine, lane, record);
-        checksum = checksum_once(record->payload, (size_t)record->payload_size);
+        fill_block(engine, lane, record, bytes + ENGINE_HEADROOM);
+        return;
     }
-    batch_section_encode(
-        op, record->payload_size, checksum, (uint8_t *)(uintptr_t)record->section.data);
-    if (op->has_block) {
-        record->rest = record->section;
-    } else {
-        record->payload = record->section.data;
-        record->payload_size = record->section.size;
-        record->in_place = true;
-    }
-}
-
-static uint64_t payload_checksum(const struct lane_record *record)
-{
-    struct checksum sum;
-    uint64_t value;
-
-    if (record->rest.size == 0)
-        return checksum_once(record->payload, (size_t)record->payload_size);
-    checksum_init(&sum);
-    checksum_update(&sum, record->payload, (size_t)record->payload_size);
-    checksum_update(&sum, record->rest.data, record->rest.size);
-    value = checksum_value(&sum);
-    checksum_release(&sum);
-    return value;
+    batch_section_encode(op, 0, 0, bytes + ENGINE_HEADROOM);
+    record->payload = record->section.data;
+    record->payload_size = record->section.size;
+    record->in_place = true;
 }
 
 static void fill_record(
@@ -194,7 +190,8 @@ static void fill_record(
         break;
     }
     header->stored_size = record->payload_size + record->rest.size;
-    header->checksum = payload_checksum(record);
+    if (record->rest.size == 0)
+        header->checksum = checksum_once(record->payload, (size_t)record->payload_size);
     record->start = record->in_place ? (uint8_t *)(uintptr_t)record->payload - RECORD_HEADER_SIZE
                                      : record->own_header;
 }
@@ -249,6 +246,8 @@ bool local_is_deletion(const struct engine_op *op)
         return true;
     if (op->kind != ENGINE_BATCH || op->has_block || op->claim_count > 0)
         return false;
+    if (op->frees)
+        return true;
     for (size_t i = 0; i < op->change_count; i++)
         if (!op->changes[i].remove)
             return false;

@@ -325,4 +325,9 @@ void pack_writer_poison(struct pack_writer *writer)
         "pack %s is closed to writing at %llu bytes, the last known to be on disk", writer->name,
         (unsigned long long)atomic_load(&writer->pack->end));
     cut(writer, atomic_load(&writer->pack->end));
+    /* So that no power cut brings back what its writers are told has failed, and other records may
+     * contradict by then. It says nothing of the bytes before the end, which stay as they are. */
+    if (fsync(writer->pack->fd) != 0)
+        log_write(LOG_WARN, "pack_cut", "the end of pack %s may come back after a power cut",
+            writer->name);
 }

@@ -53,5 +53,5 @@ MUST_USE enum coffer_status pack_writer_sync(struct pack_writer *writer, struct 
 /* Write the seal record, sync it and cut the file to its size; the pack is then read-only. */
 MUST_USE enum coffer_status pack_writer_seal(
     struct pack_writer *writer, uint64_t lsn, struct error *err);
-/* Close the pack to writing and cut off what was not durable, as far as that works. */
+/* Close the pack to writing and cut off what was not durable, durably, as far as that works. */
 void pack_writer_poison(struct pack_writer *writer);

@@ -21,7 +21,7 @@ LAYERS = [
     ("tests/*", ["*"]),
     ("bench/*", ["client/*", *STORE]),
     ("cli/*", ["client/*", *STORE]),
-    ("client/examples/*", ["client/coffer.h"]), # the first users of the library
+    ("client/examples/*", ["client/coffer.h"]),  # the first users of the library
     ("client/*", []),
     ("server/*", ["api/*", *STORE]),
     ("api/*", STORE),

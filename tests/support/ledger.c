@@ -18,7 +18,7 @@ static void violation(struct ledger *ledger, const char *format, ...)
 {
     va_list args;
 
-    atomic_fetch_add(&ledger->violations, 1);
+    atomic_fetch_add(&ledger->counts->violations, 1);
     va_start(args, format);
     (void)fprintf(stderr, "violation: ");
     (void)vfprintf(stderr, format, args);
@@ -36,9 +36,11 @@ static void note(struct ledger *ledger, const char *step, const char *operation,
     pthread_mutex_unlock(&ledger->lock);
 }
 
-void ledger_init(struct ledger *ledger, const char *path, size_t count, uint64_t seed)
+void ledger_init(struct ledger *ledger, const char *path, size_t count, uint64_t seed,
+    struct kill_counts *counts)
 {
     memset(ledger, 0, sizeof(*ledger));
+    ledger->counts = counts;
     pthread_mutex_init(&ledger->lock, NULL);
     ledger->file = fopen(path, "w");
     ledger->slots = calloc(count, sizeof(*ledger->slots));
@@ -77,7 +79,7 @@ static void end(struct ledger *ledger, struct ledger_slot *slot, const char *ope
     const char *state)
 {
     note(ledger, "end", operation, slot, status, state == NULL ? "-" : state);
-    atomic_fetch_add(&ledger->answers, 1);
+    atomic_fetch_add(&ledger->counts->answers, 1);
 }
 
 /* A status that no healthy server gives here. */
@@ -307,7 +309,7 @@ bool ledger_get(struct ledger *ledger, struct http_client *client, struct ledger
     if (answered) {
         bool there = answer.status == 200;
 
-        atomic_fetch_add(&ledger->answers, 1);
+        atomic_fetch_add(&ledger->counts->answers, 1);
         if (!there && answer.status != 404)
             unexpected(ledger, "get", slot, &answer);
         else if (slot->live != KNOWN_NOT && (slot->live == KNOWN_PRESENT) != there)
@@ -400,7 +402,7 @@ static void check_slot(struct ledger *ledger, struct http_client *client, struct
     if (slot->durable == KNOWN_ABSENT && there)
         violation(ledger, "the acknowledged deletion of %s is undone", slot->key);
     slot->live = slot->durable = there ? KNOWN_PRESENT : KNOWN_ABSENT;
-    ledger->checked++;
+    ledger->counts->checked++;
     http_answer_release(&answer);
 }
 

@@ -19,6 +19,7 @@
 
 #include "storage/base/digest.h"
 #include "tests/support/http_client.h"
+#include "tests/support/kill_rounds.h"
 
 enum ledger_known { KNOWN_ABSENT, KNOWN_PRESENT, KNOWN_NOT };
 
@@ -36,16 +37,15 @@ struct ledger_slot {
 struct ledger {
     struct ledger_slot *slots;
     size_t count;
-    _Atomic uint64_t answers;    /* operations that were answered */
-    _Atomic uint64_t violations; /* told on standard error */
+    struct kill_counts *counts;
     pthread_mutex_t lock;
-    FILE *file;       /* (lock) */
-    unsigned groups;  /* (lock) */
-    uint64_t checked; /* slots compared after crashes */
+    FILE *file;      /* (lock) */
+    unsigned groups; /* (lock) */
 };
 
 /* `count` slots, of all sizes up to some segments of 64 KiB, none of them stored. */
-void ledger_init(struct ledger *ledger, const char *path, size_t count, uint64_t seed);
+void ledger_init(struct ledger *ledger, const char *path, size_t count, uint64_t seed,
+    struct kill_counts *counts);
 void ledger_release(struct ledger *ledger);
 
 /* Operations, by any thread that owns the slots. False: no answer came, the server is gone. */

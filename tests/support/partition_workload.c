@@ -15,8 +15,8 @@ enum {
     REFERENCES_MAX = 4,
     LOOKED_AT_MAX = 60, /* blocks, for one to refer to */
     VALUE_MAX = 6000,
-    NEVER = UINT_MAX,
 };
+#define NEVER UINT_MAX
 
 struct workload_op { /* one operation with all that it borrows */
     struct engine_op op;

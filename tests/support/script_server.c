@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,12 +275,14 @@ static void *serve(void *context)
 static void *accept_connections(void *context)
 {
     struct script_server *server = context;
+    const int at_once = 1;
     int fd;
 
     while ((fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
         struct connection_of *connection = calloc(1, sizeof(*connection));
 
         invariant(connection != NULL && server->count < SCRIPT_CONNECTIONS_MAX);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof(at_once));
         pthread_mutex_lock(&server->lock);
         *connection = (struct connection_of){.server = server, .slot = server->count, .fd = fd};
         server->fds[server->count] = fd;

@@ -1,5 +1,6 @@
 #include "tests/support/store_fixture.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -118,6 +119,25 @@ void fixture_remove_index(struct store_fixture *fixture)
 {
     assert_null(fixture->store);
     tree_remove(fixture_data_path(fixture, "index"));
+}
+
+void fixture_drop_page_cache(struct store_fixture *fixture)
+{
+    char names[64][64];
+    size_t count = 0;
+
+    if (fixture->options.engine == ENGINE_LOCAL)
+        count = folder_list(fixture_data_path(fixture, "packs"), ".pack", names, 64);
+    for (size_t i = 0; i < count; i++) {
+        char name[80];
+        int fd;
+
+        (void)snprintf(name, sizeof(name), "packs/%s", names[i]);
+        fd = open(fixture_data_path(fixture, name), O_RDONLY | O_CLOEXEC);
+        invariant(fd >= 0 && fdatasync(fd) == 0);
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
 }
 
 /* ---- content ---- */

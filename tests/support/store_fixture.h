@@ -41,6 +41,8 @@ void fixture_release(struct store_fixture *fixture); /* closes, removes the fold
 const char *fixture_path(const struct store_fixture *fixture, const char *name);
 const char *fixture_data_path(const struct store_fixture *fixture, const char *name);
 void fixture_remove_index(struct store_fixture *fixture); /* of a closed store */
+/* Make reads cold, where the file system lets us. */
+void fixture_drop_page_cache(struct store_fixture *fixture);
 
 /* ---- content ---- */
 
