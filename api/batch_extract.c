@@ -3,8 +3,8 @@
  *
  * A bulk thread reads the chunks and writes the archive into a pipe; the exchange sends what comes
  * out of it. Until the first bytes are sent every failure is a problem with its own status, and
- * keys that are missing are looked for before; later the connection is cut, so that a client never
- * takes half an archive for a whole one.
+ * which keys are missing is known before; later the connection is cut, so that a client never takes
+ * half an archive for a whole one.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -23,7 +23,6 @@ enum {
     PIPE_SIZE = 256 << 10,
     READ_SIZE = 64 << 10,
     MISSING_SHOWN_MAX = 100,
-    CANCEL_CHECK_EVERY = 1024, /* keys */
     MEMBERS_SIZE = 64 + MISSING_SHOWN_MAX * (DIGEST_HEX_SIZE + 3),
 };
 
@@ -34,9 +33,9 @@ struct extract {
     struct store *store;
     enum bulk_order order;
     bool skip_missing;
-    struct pipe *pipe;    /* NULL until submitted */
-    size_t missing_count; /* of the task until the pipe is finished */
-    size_t missing[MISSING_SHOWN_MAX];
+    struct pipe *pipe;      /* NULL until submitted */
+    uint64_t missing_count; /* of the task until the pipe is finished */
+    struct digest missing[MISSING_SHOWN_MAX];
     char buffer[READ_SIZE]; /* of the task */
 };
 
@@ -58,29 +57,30 @@ static bool write_pipe(void *context, const void *data, size_t size)
     return pipe_write(extract->pipe, data, size);
 }
 
-static enum coffer_status find_missing(struct extract *extract, struct error *err)
+static bool is_cancelled(void *context)
 {
-    const struct key_list *list = &extract->body.list;
-    struct chunk_info info;
+    struct extract *extract = context;
 
-    for (size_t i = 0; i < list->count; i++) {
-        enum coffer_status status = store_stat(extract->store, &list->keys[i], &info, err);
+    return pipe_cancelled(extract->pipe);
+}
 
-        if (status == COFFER_NO_SUCH_CHUNK) {
-            if (extract->missing_count < MISSING_SHOWN_MAX)
-                extract->missing[extract->missing_count] = i;
-            extract->missing_count++;
-        } else if (status != COFFER_OK) {
-            return status;
-        }
-        if (i % CANCEL_CHECK_EVERY == 0 && pipe_cancelled(extract->pipe))
-            return error_set(err, COFFER_DRAINING, "nobody waits for the archive any more");
-    }
-    if (extract->missing_count > 0)
-        return error_set(err, COFFER_NO_SUCH_CHUNK,
-            "%zu of the %zu keys are not stored; missing=skip leaves them out",
-            extract->missing_count, list->count);
-    return COFFER_OK;
+/* Some keys are missing: note the first of them. */
+static enum coffer_status note_missing(
+    struct extract *extract, const struct bulk_reader *reader, struct error *err)
+{
+    const struct key_source keys = key_body_keys(&extract->body);
+    enum coffer_status status = COFFER_OK;
+    size_t shown = 0;
+
+    for (uint64_t i = 0; i < keys.count && shown < MISSING_SHOWN_MAX && status == COFFER_OK; i++)
+        if (bulk_is_missing(reader, i))
+            status = key_source_read(&keys, i, 1, &extract->missing[shown++], err);
+    if (status != COFFER_OK)
+        return status;
+    extract->missing_count = bulk_missing_count(reader);
+    return error_set(err, COFFER_NO_SUCH_CHUNK,
+        "%llu of the %llu keys are not stored; missing=skip leaves them out",
+        (unsigned long long)extract->missing_count, (unsigned long long)keys.count);
 }
 
 static enum coffer_status write_large(
@@ -103,7 +103,7 @@ static enum coffer_status write_item(struct extract *extract, struct bulk_reader
     char name[DIGEST_HEX_SIZE + 1];
     enum coffer_status status;
 
-    digest_to_hex(&extract->body.list.keys[item->position], name);
+    digest_to_hex(&item->info.key, name);
     if (item->status == COFFER_NO_SUCH_CHUNK && extract->skip_missing)
         return COFFER_OK;
     if (item->status != COFFER_OK)
@@ -117,40 +117,42 @@ static enum coffer_status write_item(struct extract *extract, struct bulk_reader
 }
 
 static enum coffer_status write_items(
-    struct extract *extract, struct tar_out *tar, struct error *err)
+    struct extract *extract, struct bulk_reader *reader, struct tar_out *tar, struct error *err)
 {
-    const struct key_list *list = &extract->body.list;
-    struct bulk_reader *reader = NULL;
     struct bulk_item item;
     bool more = true;
-    enum coffer_status status =
-        bulk_open(extract->store, list->keys, list->count, extract->order, &reader, err);
+    enum coffer_status status = COFFER_OK;
 
     while (status == COFFER_OK && more) {
         status = bulk_next(reader, &item, &more, err);
         if (status == COFFER_OK && more)
             status = write_item(extract, reader, &item, tar, err);
     }
-    bulk_close(reader);
     return status;
 }
 
 static void run_extract(struct bulk_task *task)
 {
     struct extract *extract = container_of(task, struct extract, task);
+    const struct bulk_options options = {.keys = key_body_keys(&extract->body),
+        .order = extract->order,
+        .cancelled = is_cancelled,
+        .context = extract};
     struct error err = {COFFER_OK, ""};
+    struct bulk_reader *reader = NULL;
     struct tar_out *tar = NULL;
-    enum coffer_status status = COFFER_OK;
+    enum coffer_status status = bulk_open(extract->store, &options, &reader, &err);
 
-    if (!extract->skip_missing)
-        status = find_missing(extract, &err);
+    if (status == COFFER_OK && !extract->skip_missing && bulk_missing_count(reader) > 0)
+        status = note_missing(extract, reader, &err);
     if (status == COFFER_OK)
         status = tar_out_create(write_pipe, extract, &tar, &err);
     if (status == COFFER_OK)
-        status = write_items(extract, tar, &err);
+        status = write_items(extract, reader, tar, &err);
     if (status == COFFER_OK)
         status = tar_out_end(tar, &err);
     tar_out_destroy(tar);
+    bulk_close(reader);
     pipe_finish(extract->pipe, status, &err);
     extract_unref(extract, 1);
 }
@@ -218,7 +220,7 @@ static void reply_missing(
     json_out_name(&out, "missing");
     json_out_array(&out);
     for (size_t i = 0; i < extract->missing_count && i < MISSING_SHOWN_MAX; i++)
-        json_out_digest(&out, &extract->body.list.keys[extract->missing[i]]);
+        json_out_digest(&out, &extract->missing[i]);
     json_out_array_end(&out);
     invariant(json_out_ok(&out));
     problem_reply_members(exchange, COFFER_NO_SUCH_CHUNK, err, json_out_text(&out));

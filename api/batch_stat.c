@@ -1,6 +1,7 @@
 /*
  * POST /v1/chunks/stat: a HEAD for many. One pass over the keys writes those that exist, as the
- * reply is sent, and marks the others in a bit for each key; a second pass writes those.
+ * reply is sent, and marks the others in a bit for each key; a second pass writes those. The thread
+ * is a connection's: after some lookups others have their turn, even if nothing came of them.
  */
 #include <stdlib.h>
 
@@ -9,11 +10,14 @@
 
 extern const struct resource chunks_stat_resource;
 
+enum { LOOKUPS_AT_ONCE = 1024 };
+
 struct stat_state {
     struct key_body body;
     struct store *store;
+    struct key_window window;
     uint8_t *missing; /* a bit for each key */
-    size_t at;
+    uint64_t at;
     bool begun, in_missing;
 };
 
@@ -50,13 +54,17 @@ static void write_item(struct json_out *out, const struct chunk_info *info)
 static enum coffer_status write_next(
     struct stat_state *state, struct json_out *out, struct error *err)
 {
-    const struct digest *key = &state->body.list.keys[state->at];
+    const struct digest *key;
     struct chunk_info info;
     enum coffer_status status;
 
+    if (state->in_missing && (state->missing[state->at / 8] >> state->at % 8 & 1) == 0)
+        return COFFER_OK;
+    status = key_body_key(&state->body, &state->window, state->at, &key, err);
+    if (status != COFFER_OK)
+        return status;
     if (state->in_missing) {
-        if ((state->missing[state->at / 8] >> state->at % 8 & 1) != 0)
-            json_out_digest(out, key);
+        json_out_digest(out, key);
         return COFFER_OK;
     }
     status = store_stat(state->store, key, &info, err);
@@ -72,6 +80,7 @@ static enum coffer_status write_next(
 static enum coffer_status fill(void *context, struct json_out *out, bool *done, struct error *err)
 {
     struct stat_state *state = context;
+    uint64_t count = key_body_keys(&state->body).count;
 
     if (!state->begun) {
         json_out_object(out);
@@ -79,12 +88,16 @@ static enum coffer_status fill(void *context, struct json_out *out, bool *done, 
         json_out_array(out);
         state->begun = true;
     }
-    for (;;) {
+    for (unsigned lookups = 0;; lookups += !state->in_missing) {
         struct json_out_mark mark = json_out_mark(out);
-        bool last = state->at == state->body.list.count;
+        bool last = state->at == count;
         enum coffer_status status = COFFER_OK;
 
-        if (!last) {
+        if (lookups == LOOKUPS_AT_ONCE) {
+            json_out_space(out);
+            if (json_out_ok(out))
+                return COFFER_OK;
+        } else if (!last) {
             status = write_next(state, out, err);
         } else if (!state->in_missing) {
             json_out_array_end(out);
@@ -114,7 +127,8 @@ static enum coffer_status stat_finish(struct exchange *exchange, struct error *e
 {
     struct stat_state *state = exchange->state;
     enum coffer_status status = key_body_finish(&state->body, err);
-    size_t size = state->body.list.count / 8 + 1;
+    uint64_t count = key_body_keys(&state->body).count;
+    size_t size = (size_t)(count / 8 + 1);
 
     if (status == COFFER_OK)
         status = exchange_charge(exchange, size, err);
@@ -122,8 +136,8 @@ static enum coffer_status stat_finish(struct exchange *exchange, struct error *e
         return status;
     state->missing = calloc(1, size);
     if (state->missing == NULL)
-        return error_set(err, COFFER_OVERLOADED, "no memory for %zu keys; try again later",
-            state->body.list.count);
+        return error_set(err, COFFER_OVERLOADED, "no memory for %llu keys; try again later",
+            (unsigned long long)count);
     return item_stream_reply(exchange, "application/json", fill, state, err);
 }
 

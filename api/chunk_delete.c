@@ -20,8 +20,8 @@ static enum coffer_status delete_start(struct exchange *exchange, struct error *
     if (status == COFFER_OK)
         status = chunk_check_conditions(exchange, &state->key, err);
     if (status == COFFER_OK)
-        status = removal_begin(exchange->service->store, &state->key, 1, exchange_waker(exchange),
-            &state->removal, err);
+        status = removal_begin(exchange->service->store, key_source_array(&state->key, 1),
+            exchange_waker(exchange), &state->removal, err);
     return status;
 }
 

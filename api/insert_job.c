@@ -7,7 +7,6 @@
 #include "api/insert_job.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +16,7 @@
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 
-enum { LINES_SIZE = 64 << 10, FOLDER_SIZE = 4096 };
+enum { LINES_SIZE = 64 << 10 };
 
 struct slot {
     struct insert_job *job;
@@ -62,9 +61,7 @@ struct insert_job {
 enum coffer_status insert_job_create(struct store *store, struct slice channel,
     enum durability durability, struct insert_job **out, struct error *err)
 {
-    const char *data_dir = store_options_of(store)->data_dir;
     struct insert_job *job = calloc(1, sizeof(*job));
-    char folder[FOLDER_SIZE] = "";
     enum coffer_status status;
 
     if (job == NULL)
@@ -72,8 +69,6 @@ enum coffer_status insert_job_create(struct store *store, struct slice channel,
     invariant(channel.size < sizeof(job->channel));
     if (channel.size > 0)
         memcpy(job->channel, channel.data, channel.size);
-    if (data_dir != NULL && strlen(data_dir) + 5 < sizeof(folder))
-        (void)snprintf(folder, sizeof(folder), "%s/tmp", data_dir);
     job->store = store;
     job->durability = durability;
     pthread_mutex_init(&job->lock, NULL);
@@ -85,7 +80,7 @@ enum coffer_status insert_job_create(struct store *store, struct slice channel,
     else
         status = pipe_create(INSERT_PIPE_SIZE, &job->input, err);
     if (status == COFFER_OK)
-        status = spool_create(INSERT_SPOOL_MEMORY, folder, &job->output, err);
+        status = spool_create(INSERT_SPOOL_MEMORY, store_temp_folder(store), &job->output, err);
     if (status != COFFER_OK) {
         insert_job_destroy(job);
         return status;

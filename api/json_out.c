@@ -110,6 +110,11 @@ void json_out_array_end(struct json_out *out)
     out->comma = true;
 }
 
+void json_out_space(struct json_out *out)
+{
+    put_char(out, '\n');
+}
+
 void json_out_line(struct json_out *out)
 {
     put_char(out, '\n');

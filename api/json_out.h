@@ -68,6 +68,8 @@ void json_out_object_end(struct json_out *out);
 void json_out_array(struct json_out *out);
 void json_out_array_end(struct json_out *out);
 /* A line feed between the items of NDJSON; the next value stands alone. */
+/* White space where a comma could stand, for a text that goes on. */
+void json_out_space(struct json_out *out);
 void json_out_line(struct json_out *out);
 /* `name` is a constant that needs no escaping. */
 void json_out_name(struct json_out *out, const char *name);

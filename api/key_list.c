@@ -5,8 +5,6 @@
  */
 #include "api/key_list.h"
 
-#include <stdlib.h>
-
 #include "storage/base/invariant.h"
 
 enum key_list_state {
@@ -24,17 +22,19 @@ enum key_list_state {
     IN_LINE,             /* of the form with a key a line */
 };
 
-void key_list_init(struct key_list *list, enum key_list_form form, uint64_t body_max)
+void key_list_init(
+    struct key_list *list, enum key_list_form form, uint64_t body_max, struct spill *keys)
 {
-    *list = (struct key_list){
-        .form = form, .state = form == KEY_LIST_JSON ? WANT_OBJECT : IN_LINE, .body_max = body_max};
+    *list = (struct key_list){.keys = keys,
+        .form = form,
+        .state = form == KEY_LIST_JSON ? WANT_OBJECT : IN_LINE,
+        .body_max = body_max};
 }
 
 void key_list_release(struct key_list *list)
 {
-    free(list->keys);
+    spill_destroy(list->keys);
     list->keys = NULL;
-    list->count = list->capacity = 0;
 }
 
 static enum coffer_status bad_json(struct key_list *list, const char *what, struct error *err)
@@ -45,42 +45,29 @@ static enum coffer_status bad_json(struct key_list *list, const char *what, stru
         (unsigned long long)list->position, what);
 }
 
-static enum coffer_status grow(struct key_list *list, struct error *err)
+static enum coffer_status add_key(
+    struct key_list *list, const struct digest *key, struct error *err)
 {
-    size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-    struct digest *keys = realloc(list->keys, capacity * sizeof(*keys));
+    enum coffer_status status = spill_append(list->keys, key, 1, err);
 
-    if (keys == NULL) {
-        list->failed = true;
-        return error_set(
-            err, COFFER_OVERLOADED, "no memory for %zu keys; try again later", capacity);
-    }
-    list->keys = keys;
-    list->capacity = capacity;
-    return COFFER_OK;
+    list->failed = status != COFFER_OK;
+    return status;
 }
 
 static enum coffer_status add_token(struct key_list *list, struct error *err)
 {
     struct slice text = slice_of(list->token, list->token_size);
     size_t shown = text.size < 80 ? text.size : 80;
+    struct digest key;
 
-    if (list->count == list->capacity) {
-        enum coffer_status status = grow(list, err);
-
-        if (status != COFFER_OK)
-            return status;
-    }
-    if (text.size > KEY_LIST_TOKEN_SIZE || !digest_from_hex(text, &list->keys[list->count])) {
-        list->failed = true;
-        return error_set(err, COFFER_BAD_KEY,
-            "key number %zu, at byte %llu of the body, is not 64 lower-case hexadecimal digits: "
-            "\"%.*s\"%s",
-            list->count + 1, (unsigned long long)list->token_at, (int)shown, list->token,
-            shown < text.size ? "..." : "");
-    }
-    list->count++;
-    return COFFER_OK;
+    if (text.size <= KEY_LIST_TOKEN_SIZE && digest_from_hex(text, &key))
+        return add_key(list, &key, err);
+    list->failed = true;
+    return error_set(err, COFFER_BAD_KEY,
+        "key number %llu, at byte %llu of the body, is not 64 lower-case hexadecimal digits: "
+        "\"%.*s\"%s",
+        (unsigned long long)spill_count(list->keys) + 1, (unsigned long long)list->token_at,
+        (int)shown, list->token, shown < text.size ? "..." : "");
 }
 
 static void token_start(struct key_list *list, uint64_t at)
@@ -268,15 +255,10 @@ static enum coffer_status json_byte(struct key_list *list, char c, struct error 
 }
 
 /* The whole of `"HEX"` in the piece, which is what nearly every key is. */
-static bool key_in_place(struct key_list *list, const char *at, size_t left)
+static bool key_in_place(const char *at, size_t left, struct digest *key)
 {
-    if (left < DIGEST_HEX_SIZE + 2 || at[0] != '"' || at[DIGEST_HEX_SIZE + 1] != '"' ||
-        list->count == list->capacity ||
-        !digest_from_hex(slice_of(at + 1, DIGEST_HEX_SIZE), &list->keys[list->count]))
-        return false;
-    list->count++;
-    list->state = WANT_COMMA_OR_CLOSE;
-    return true;
+    return left >= DIGEST_HEX_SIZE + 2 && at[0] == '"' && at[DIGEST_HEX_SIZE + 1] == '"' &&
+           digest_from_hex(slice_of(at + 1, DIGEST_HEX_SIZE), key);
 }
 
 static enum coffer_status feed_json(
@@ -286,9 +268,14 @@ static enum coffer_status feed_json(
 
     while (at < end) {
         enum coffer_status status;
+        struct digest key;
 
         if ((list->state == WANT_KEY || list->state == WANT_KEY_OR_CLOSE) &&
-            key_in_place(list, at, (size_t)(end - at))) {
+            key_in_place(at, (size_t)(end - at), &key)) {
+            status = add_key(list, &key, err);
+            if (status != COFFER_OK)
+                return status;
+            list->state = WANT_COMMA_OR_CLOSE;
             at += DIGEST_HEX_SIZE + 2;
             list->position += DIGEST_HEX_SIZE + 2;
             continue;
@@ -325,10 +312,14 @@ static enum coffer_status feed_lines(
     const char *end = at + size;
 
     while (at < end) {
+        struct digest key;
+
         if (list->token_size == 0 && (size_t)(end - at) > DIGEST_HEX_SIZE &&
-            at[DIGEST_HEX_SIZE] == '\n' && list->count < list->capacity &&
-            digest_from_hex(slice_of(at, DIGEST_HEX_SIZE), &list->keys[list->count])) {
-            list->count++;
+            at[DIGEST_HEX_SIZE] == '\n' && digest_from_hex(slice_of(at, DIGEST_HEX_SIZE), &key)) {
+            enum coffer_status status = add_key(list, &key, err);
+
+            if (status != COFFER_OK)
+                return status;
             at += DIGEST_HEX_SIZE + 1;
             list->position += DIGEST_HEX_SIZE + 1;
             continue;

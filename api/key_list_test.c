@@ -24,6 +24,11 @@ struct outcome {
     struct digest keys[8];
 };
 
+static void begin(struct key_list *list, enum key_list_form form, uint64_t body_max)
+{
+    key_list_init(list, form, body_max, spill_create(DIGEST_SIZE, (struct spill_place){0}));
+}
+
 /* Feed text[0, cut), then the rest, in pieces of `step`. */
 static void parse(
     enum key_list_form form, struct slice text, size_t cut, size_t step, struct outcome *outcome)
@@ -32,7 +37,7 @@ static void parse(
     size_t at = 0;
 
     memset(outcome, 0, sizeof(*outcome));
-    key_list_init(&list, form, 1 << 20);
+    begin(&list, form, 1 << 20);
     while (at < text.size && outcome->status == COFFER_OK) {
         size_t size = at < cut ? cut - at : text.size - at;
         char *piece;
@@ -48,10 +53,12 @@ static void parse(
     if (outcome->status == COFFER_OK)
         outcome->status = key_list_finish(&list, &outcome->err);
     if (outcome->status == COFFER_OK) {
-        outcome->count = list.count;
-        if (list.count > 0)
-            memcpy(outcome->keys, list.keys,
-                (list.count < 8 ? list.count : 8) * sizeof(outcome->keys[0]));
+        struct key_source keys = key_list_keys(&list);
+
+        outcome->count = (size_t)keys.count;
+        assert_int_equal(
+            key_source_read(&keys, 0, keys.count < 8 ? (size_t)keys.count : 8, outcome->keys, NULL),
+            COFFER_OK);
     }
     key_list_release(&list);
 }
@@ -158,7 +165,7 @@ static void test_many_in_random_pieces(void **state)
 {
     enum { COUNT = 100000 };
     char *text = malloc(20 + (size_t)COUNT * 68);
-    struct digest *keys = malloc(COUNT * sizeof(*keys));
+    struct digest *keys = malloc(COUNT * sizeof(*keys)), *got = malloc(COUNT * sizeof(*got));
     size_t size = (size_t)sprintf(text, "{\"keys\":[");
     struct key_list list;
 
@@ -174,7 +181,7 @@ static void test_many_in_random_pieces(void **state)
     text[size - 1] = ']';
     text[size++] = '}';
     srandom(17);
-    key_list_init(&list, KEY_LIST_JSON, 64 << 20);
+    begin(&list, KEY_LIST_JSON, 64 << 20);
     for (size_t at = 0; at < size;) {
         size_t piece = (size_t)random() % 3000 + 1;
 
@@ -184,9 +191,11 @@ static void test_many_in_random_pieces(void **state)
         at += piece;
     }
     assert_int_equal(key_list_finish(&list, NULL), COFFER_OK);
-    assert_int_equal(list.count, COUNT);
-    assert_memory_equal(list.keys, keys, COUNT * sizeof(*keys));
+    assert_int_equal(key_list_keys(&list).count, COUNT);
+    assert_int_equal(spill_read(list.keys, 0, COUNT, got, NULL), COFFER_OK);
+    assert_memory_equal(got, keys, COUNT * sizeof(*keys));
     key_list_release(&list);
+    free(got);
     free(keys);
     free(text);
 }
@@ -196,11 +205,11 @@ static void test_limit(void **state)
     struct key_list list;
 
     (void)state;
-    key_list_init(&list, KEY_LIST_JSON, 11);
+    begin(&list, KEY_LIST_JSON, 11);
     assert_int_equal(key_list_feed(&list, "{\"keys\":[]}", 11, NULL), COFFER_OK);
     assert_int_equal(key_list_finish(&list, NULL), COFFER_OK);
     key_list_release(&list);
-    key_list_init(&list, KEY_LIST_JSON, 11);
+    begin(&list, KEY_LIST_JSON, 11);
     assert_int_equal(key_list_feed(&list, "{\"keys\":[]} ", 12, NULL), COFFER_CONTENT_TOO_LARGE);
     assert_int_not_equal(key_list_finish(&list, NULL), COFFER_OK);
     key_list_release(&list);

@@ -5,32 +5,28 @@
 #include "api/spool.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/base/invariant.h"
-
-enum { FOLDER_SIZE = 4096 };
+#include "storage/base/temp_file.h"
 
 struct spool {
     pthread_mutex_t lock; /* a leaf; wakers are called outside */
     size_t memory_max;
-    char *memory;             /* (lock) */
-    size_t memory_size;       /* (lock) */
-    uint64_t written;         /* (lock) bytes that may be read */
-    uint64_t read;            /* the reader's own */
-    int fd;                   /* (lock) -1: none yet; then constant */
-    bool finished;            /* (lock) */
-    bool waiting;             /* (lock) `waker` is owed a call */
-    struct waker waker;       /* (lock) */
-    struct error failure;     /* (lock) status COFFER_OK: none */
-    char folder[FOLDER_SIZE]; /* empty: TMPDIR */
+    char *memory;                  /* (lock) */
+    size_t memory_size;            /* (lock) */
+    uint64_t written;              /* (lock) bytes that may be read */
+    uint64_t read;                 /* the reader's own */
+    int fd;                        /* (lock) -1: none yet; then constant */
+    bool finished;                 /* (lock) */
+    bool waiting;                  /* (lock) `waker` is owed a call */
+    struct waker waker;            /* (lock) */
+    struct error failure;          /* (lock) status COFFER_OK: none */
+    char folder[TEMP_FOLDER_SIZE]; /* empty: TMPDIR */
 };
 
 enum coffer_status spool_create(
@@ -44,7 +40,7 @@ enum coffer_status spool_create(
     spool->memory_max = memory_max;
     spool->fd = -1;
     spool->failure.status = COFFER_OK;
-    if (folder != NULL && strlen(folder) < FOLDER_SIZE)
+    if (folder != NULL && strlen(folder) < TEMP_FOLDER_SIZE)
         memcpy(spool->folder, folder, strlen(folder) + 1);
     *out = spool;
     return COFFER_OK;
@@ -59,38 +55,6 @@ void spool_destroy(struct spool *spool)
     free(spool->memory);
     pthread_mutex_destroy(&spool->lock);
     free(spool);
-}
-
-static int open_unnamed(const char *folder)
-{
-    char name[FOLDER_SIZE + 32];
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-        return fd;
-    (void)snprintf(name, sizeof(name), "%s/coffer-spool-XXXXXX", folder);
-    fd = mkostemp(name, O_CLOEXEC);
-    if (fd >= 0)
-        (void)unlink(name);
-    return fd;
-}
-
-static enum coffer_status open_file(struct spool *spool, int *fd, struct error *err)
-{
-    const char *temporary = getenv("TMPDIR"); // NOLINT(concurrency-mt-unsafe): nobody sets any
-
-    if (temporary == NULL || temporary[0] == '\0')
-        temporary = "/tmp";
-    *fd = -1;
-    if (spool->folder[0] != '\0') {
-        (void)mkdir(spool->folder, 0700);
-        *fd = open_unnamed(spool->folder);
-    }
-    if (*fd < 0)
-        *fd = open_unnamed(temporary);
-    if (*fd < 0)
-        return error_errno(err, "make a temporary file in %s", temporary);
-    return COFFER_OK;
 }
 
 static enum coffer_status write_file(
@@ -190,7 +154,7 @@ enum coffer_status spool_write(
     fd = spool->fd;
     pthread_mutex_unlock(&spool->lock);
     if (status == COFFER_OK && size > 0 && fd < 0)
-        status = open_file(spool, &fd, err);
+        status = temp_file_open(spool->folder, &fd, err);
     if (status == COFFER_OK && size > 0)
         status = write_file(fd, in, size, at, err);
     if (status != COFFER_OK) {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables shared with the other parts
-# A million chunks: the start after a kill, memory, hits and misses; and the syncs counted from
-# outside. Only coffer is measured here. Sourced by run.sh.
+# A million chunks: the start after a kill, memory, hits and misses, one request for all of them;
+# and the syncs counted from outside. Only coffer is measured here. Sourced by run.sh.
 
 million_request() { # WHO PATH
     request=(BENCH_PATH="$2" BENCH_KEYS="$work/keys-$1" BENCH_ORDER=loop)
@@ -39,7 +39,32 @@ million_case() { # NAME COUNT
     case_who=(present absent)
     measure
     value_record peak_resident_mebibytes "$(memory_mebibytes VmHWM)"
+    million_batches "$count" || return 1
     coffer_drop "$folder"
+}
+
+# One request for all names, in random order: how long, and how much memory more than before it.
+million_batches() { # COUNT
+    local what path out before resident seconds expected
+    for what in stat extract extract_in_order delete; do
+        path=/v1/chunks/$what out=/dev/null
+        [ "$what" != extract_in_order ] || path="/v1/chunks/extract?order=request"
+        [ "$what" != delete ] || out=$work/answer
+        # The peak starts anew, where the kernel lets us; else it is that of all before.
+        echo 5 2>/dev/null >"/proc/$(coffer_pid)/clear_refs" || true
+        resident=$(memory_mebibytes VmRSS)
+        before=${EPOCHREALTIME/[.,]/}
+        curl -sS -f -X POST -H 'Content-Type: text/plain' -H 'Expect:' -o "$out" \
+            --data-binary "@$work/keys-present" "http://${address[coffer]}$path" ||
+            fault coffer "POST $path failed" || return 1
+        seconds=$(micros_to_seconds $((${EPOCHREALTIME/[.,]/} - before)))
+        value_record "${what}_seconds" "$seconds"
+        value_record "${what}_peak_growth_mebibytes" $(($(memory_mebibytes VmHWM) - resident))
+        say "$case_name: $what of $1 in $seconds s"
+    done
+    expected="{\"deleted\":$1,\"missing\":[]}"
+    [ "$(cat "$work/answer")" = "$expected" ] ||
+        fault coffer "delete answered $(head -c 200 "$work/answer")"
 }
 
 # Every name once, by one thread; ten minutes are a limit, not a measure.

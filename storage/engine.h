@@ -26,6 +26,7 @@
 #include "storage/base/codec_id.h"
 #include "storage/base/digest.h"
 #include "storage/base/engine_row.h"
+#include "storage/base/key_source.h"
 #include "storage/base/partition.h"
 #include "storage/base/slice.h"
 #include "storage/base/status.h"
@@ -35,6 +36,8 @@ enum {
      * record header and padding there instead of copying. */
     ENGINE_HEADROOM = 96,
     ENGINE_TAILROOM = 8,
+    /* Keys of one DELETE: so many fit into one record of a pack. */
+    ENGINE_DELETE_MAX = 1 << 25,
 };
 
 enum engine_op_kind {
@@ -59,11 +62,10 @@ struct engine_op {
                           ENGINE_TAILROOM, which is there also for no bytes */
     uint64_t size;     /* of the content; MANIFEST: of the whole chunk */
     bool replace;      /* PUT, MANIFEST: a copy is there and damaged; take its place */
-    struct upload_id upload;   /* SEGMENT, MANIFEST */
-    uint64_t segment;          /* SEGMENT: from 0 */
-    uint64_t segment_size;     /* SEGMENT, MANIFEST: of all segments but the last */
-    const struct digest *keys; /* DELETE; distinct */
-    size_t key_count;
+    struct upload_id upload;       /* SEGMENT, MANIFEST */
+    uint64_t segment;              /* SEGMENT: from 0 */
+    uint64_t segment_size;         /* SEGMENT, MANIFEST: of all segments but the last */
+    struct key_source keys;        /* DELETE; distinct, at most ENGINE_DELETE_MAX */
     struct partition_id partition; /* BATCH, DROP */
     bool frees;     /* BATCH of rows: it leads to more space: written also on a full disk */
     bool has_block; /* BATCH: `body` and `size` are block `block` */
@@ -126,6 +128,10 @@ struct engine_ops {
     /* COFFER_OK or COFFER_NO_SUCH_CHUNK. */
     enum coffer_status (*find)(
         struct engine *engine, const struct digest *key, struct engine_row *row, struct error *err);
+    /* Many at once, best in ascending order, and past any cache: found[i] says whether there is
+     * keys[i], and its row is then in rows[i]; `rows` may be NULL. */
+    enum coffer_status (*find_many)(struct engine *engine, const struct digest *keys, size_t count,
+        struct engine_row *rows, bool *found, struct error *err);
     enum coffer_status (*find_segment)(struct engine *engine, const struct upload_id *upload,
         uint64_t segment, struct engine_row *row, struct error *err);
     /* The payload of a row stays readable until unpin(), also when it is deleted meanwhile.

@@ -1,5 +1,6 @@
 #include "storage/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -173,6 +174,8 @@ enum coffer_status store_open(
     invariant(store != NULL);
     store->options = *options;
     store->lock_fd = -1;
+    if (options->engine == ENGINE_LOCAL && strlen(options->data_dir) + 5 < TEMP_FOLDER_SIZE)
+        (void)snprintf(store->temp_folder, sizeof(store->temp_folder), "%s/tmp", options->data_dir);
     store->pending = pending_create();
     budget_init(&store->budget, options->memory_limit);
     budget_init(&store->read_budget, options->memory_limit / READ_MEMORY_SHARE);
@@ -200,6 +203,22 @@ const char *store_boot(const struct store *store)
 const struct store_options *store_options_of(const struct store *store)
 {
     return &store->options;
+}
+
+const char *store_temp_folder(const struct store *store)
+{
+    return store->temp_folder;
+}
+
+struct spill_place store_spill_place(const struct store *store)
+{
+    return (struct spill_place){
+        .folder = store->temp_folder, .disk_spare = store->options.reserve_space};
+}
+
+struct spill *store_spill_create(const struct store *store, size_t record_size)
+{
+    return spill_create(record_size, store_spill_place(store));
 }
 
 enum coffer_status store_check_space(struct store *store, uint64_t bytes, struct error *err)

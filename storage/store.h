@@ -23,6 +23,7 @@
 
 #include "storage/base/codec_id.h"
 #include "storage/base/digest.h"
+#include "storage/base/key_source.h"
 #include "storage/base/slice.h"
 #include "storage/base/status.h"
 #include "storage/base/waker.h"
@@ -74,6 +75,11 @@ enum coffer_status store_close(struct store *store, struct error *err);
 /* Sixteen lower-case hexadecimal digits that name this run, the BOOT of tickets. */
 const char *store_boot(const struct store *store);
 const struct store_options *store_options_of(const struct store *store);
+/* The folder for files that a request needs beyond memory (temp_file.h): DATA/tmp, empty for the
+ * memory engine. */
+const char *store_temp_folder(const struct store *store);
+/* A spill of `record_size` bytes a record there, which leaves what the store has in reserve. */
+struct spill *store_spill_create(const struct store *store, size_t record_size);
 
 /* ---- writing one chunk ---- */
 
@@ -184,19 +190,29 @@ void reader_close(struct reader *reader);
 struct bulk_reader;
 enum bulk_order { BULK_REQUEST_ORDER, BULK_STORAGE_ORDER };
 
+struct bulk_options {
+    struct key_source keys; /* borrowed until close; they may repeat */
+    enum bulk_order order;
+    bool (*cancelled)(void *context); /* NULL, or asked now and then whether to give up */
+    void *context;
+};
+
 struct bulk_item {
-    size_t position; /* in the keys given */
+    uint64_t position; /* in the keys given */
     struct chunk_info info;
     const void *data;      /* the whole content, valid until the next call; or NULL: */
     struct reader *reader; /* a large chunk: read it as READER_STREAM; the bulk reader closes it */
-    enum coffer_status status; /* COFFER_OK, COFFER_NO_SUCH_CHUNK (deleted meanwhile),
+    enum coffer_status status; /* COFFER_OK, COFFER_NO_SUCH_CHUNK (also: deleted meanwhile),
                                   COFFER_DATA_CORRUPT */
 };
 
-/* `keys` is borrowed until close; they may repeat. Memory: some 32 bytes a key and a fixed window
- * of content. All of these are blocking. */
-MUST_USE enum coffer_status bulk_open(struct store *store, const struct digest *keys, size_t count,
-    enum bulk_order order, struct bulk_reader **out, struct error *err);
+/* Looks up all of the keys, once. Memory: a bit a key and a fixed window of content; some 120 bytes
+ * a key go to temporary files meanwhile. COFFER_DRAINING: cancelled. All of these are blocking. */
+MUST_USE enum coffer_status bulk_open(struct store *store, const struct bulk_options *options,
+    struct bulk_reader **out, struct error *err);
+/* How many of the keys are not stored, and whether the one at this position is. */
+uint64_t bulk_missing_count(const struct bulk_reader *bulk);
+bool bulk_is_missing(const struct bulk_reader *bulk, uint64_t position);
 /* COFFER_OK with *item, and *more false after the last one. */
 MUST_USE enum coffer_status bulk_next(
     struct bulk_reader *bulk, struct bulk_item *item, bool *more, struct error *err);
@@ -210,14 +226,16 @@ void bulk_close(struct bulk_reader *bulk);
 struct removal;
 
 /* Delete all of `keys` (borrowed until close; they may repeat and be unknown): all those that
- * exist disappear together, durably, with one record. */
-MUST_USE enum coffer_status removal_begin(struct store *store, const struct digest *keys,
-    size_t count, struct waker waker, struct removal **out, struct error *err);
-/* COFFER_AGAIN until done. COFFER_OK also when none of them exists. */
+ * exist disappear together, durably, with one record. Memory: some two bytes a key; 100 bytes a key
+ * go to temporary files until it is finished. COFFER_CONTENT_TOO_LARGE beyond 2^25 keys. */
+MUST_USE enum coffer_status removal_begin(struct store *store, struct key_source keys,
+    struct waker waker, struct removal **out, struct error *err);
+/* COFFER_AGAIN until done. COFFER_OK also when none of them exists. Looks up all of the keys in
+ * between: with many of them not for an HTTP thread. */
 MUST_USE enum coffer_status removal_finish(struct removal *removal, struct error *err);
 uint64_t removal_deleted(const struct removal *removal);
 /* Whether keys[position] was not there. */
-bool removal_missing(const struct removal *removal, size_t position);
+bool removal_missing(const struct removal *removal, uint64_t position);
 void removal_close(struct removal *removal);
 
 /* ---- waiting for durability ---- */

@@ -310,15 +310,21 @@ static void check_bulk(
     struct digest *keys = calloc(count + 1, sizeof(struct digest));
     bool *seen = calloc(count + 1, sizeof(bool));
     uint8_t *out = malloc(4 * SEGMENT);
+    struct bulk_options options = {.keys = key_source_array(keys, count), .order = order};
     struct bulk_reader *bulk;
     struct bulk_item item;
-    size_t total = 0;
+    size_t total = 0, missing = 0;
     bool more;
 
     invariant(keys != NULL && seen != NULL && out != NULL);
     for (size_t i = 0; i < count; i++)
         keys[i] = shapes[i] < SHAPES ? suite->keys[shapes[i]] : content_key(&shapes[i], 8);
-    assert_int_equal(bulk_open(suite->fixture.store, keys, count, order, &bulk, NULL), COFFER_OK);
+    assert_int_equal(bulk_open(suite->fixture.store, &options, &bulk, NULL), COFFER_OK);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(bulk_is_missing(bulk, i), shapes[i] >= SHAPES);
+        missing += shapes[i] >= SHAPES;
+    }
+    assert_int_equal(bulk_missing_count(bulk), missing);
     for (;; total++) {
         size_t shape;
 
@@ -375,15 +381,14 @@ static void test_bulk_given_up(void **state)
     struct suite *suite = *state;
 
     for (size_t steps = 0; steps < SHAPES; steps++) {
+        struct bulk_options options = {.keys = key_source_array(suite->keys, SHAPES)};
         struct bulk_reader *bulk;
         struct bulk_item item;
         uint8_t bytes[10];
         size_t size;
         bool more;
 
-        assert_int_equal(
-            bulk_open(suite->fixture.store, suite->keys, SHAPES, BULK_REQUEST_ORDER, &bulk, NULL),
-            COFFER_OK);
+        assert_int_equal(bulk_open(suite->fixture.store, &options, &bulk, NULL), COFFER_OK);
         for (size_t i = 0; i < steps; i++)
             assert_int_equal(bulk_next(bulk, &item, &more, NULL), COFFER_OK);
         if (steps > 0 && item.data == NULL)

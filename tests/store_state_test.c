@@ -327,6 +327,73 @@ static void test_everything_during_a_flush(void **state)
     assert_int_equal(store_sync(store, &result.ticket, 1, NULL, NULL), COFFER_OK);
 }
 
+/* Buffered writes, until one has to wait for room; that one is left as it is. */
+static struct upload *fill_buffer(struct store *store, struct gate *gate, struct digest *key)
+{
+    static char content[60000];
+    const struct upload_options options = {.size = sizeof(content),
+        .durability = DURABILITY_BUFFERED,
+        .channel = slice_from_text("full")};
+
+    for (uint64_t i = 0;; i++) {
+        struct upload_result result;
+        struct upload *upload;
+        enum coffer_status status;
+        size_t taken;
+
+        memcpy(content, &i, sizeof(i));
+        *key = content_key(content, sizeof(content));
+        assert_int_equal(upload_begin(store, &options, gate_waker(gate), &upload, NULL), COFFER_OK);
+        assert_int_equal(upload_data(upload, content, sizeof(content), &taken, NULL), COFFER_OK);
+        status = upload_finish(upload, &result, NULL);
+        if (status == COFFER_AGAIN)
+            return upload;
+        assert_int_equal(status, COFFER_OK);
+        upload_close(upload);
+    }
+}
+
+/* A deletion that comes between a write's reservation and its way into the buffer does not wait for
+ * the flush timer. */
+static void test_delete_of_what_is_about_to_be_buffered(void **state)
+{
+    struct store *store = ((struct store_fixture *)*state)->store;
+    struct upload_result result;
+    struct gate write_gate, delete_gate;
+    struct removal *removal;
+    struct upload *upload;
+    struct digest keys[2];
+    enum coffer_status status;
+
+    gate_init(&write_gate);
+    gate_init(&delete_gate);
+    hold_syncs(true);
+    upload = fill_buffer(store, &write_gate, &keys[0]);
+    wait_for_held_sync(); /* what was put first is being flushed */
+    keys[1] = content_key("unknown", 7);
+    assert_int_equal(
+        removal_begin(store, key_source_array(keys, 2), gate_waker(&delete_gate), &removal, NULL),
+        COFFER_OK);
+    assert_int_equal(removal_finish(removal, NULL), COFFER_AGAIN);
+    hold_syncs(false);
+    gate_wait(&write_gate); /* there is room; let all others go before */
+    assert_int_equal(store_sync(store, NULL, 0, NULL, NULL), COFFER_OK);
+    while ((status = upload_finish(upload, &result, NULL)) == COFFER_AGAIN)
+        gate_wait(&write_gate);
+    assert_int_equal(status, COFFER_OK);
+    assert_int_equal(result.state, CHUNK_BUFFERED);
+    do
+        gate_wait(&delete_gate);
+    while ((status = removal_finish(removal, NULL)) == COFFER_AGAIN);
+    assert_int_equal(status, COFFER_OK);
+    assert_int_equal(removal_deleted(removal), 1);
+    assert_false(store_has(store, &keys[0]));
+    upload_close(upload);
+    removal_close(removal);
+    gate_release(&write_gate);
+    gate_release(&delete_gate);
+}
+
 /* ---- tickets ---- */
 
 static void test_tickets(void **state)
@@ -494,6 +561,8 @@ int main(void)
         BOTH(test_reader_outlives_deletion),
         cmocka_unit_test_setup_teardown(test_close_makes_durable, set_up_local, tear_down),
         cmocka_unit_test_setup_teardown(test_everything_during_a_flush, set_up_local, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_delete_of_what_is_about_to_be_buffered, set_up_local, tear_down),
         BOTH(test_tickets),
         BOTH(test_what_is_no_ticket),
         BOTH(test_barrier_for_a_dropped_write),

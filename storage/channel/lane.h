@@ -43,7 +43,7 @@ struct lane_op {
     bool awaited;   /* its maker is told of a failure himself, by done() */
     void (*done)(struct lane_op *op); /* op.status is set */
     /* Or NULL: called by lane_push() when it takes the operation, under the lane's lock, so before
-     * anything can happen to it. May take a lock of the rank PENDING. */
+     * anything can happen to it. May take a lock of the rank PENDING, and make it urgent. */
     void (*queued)(struct lane_op *op);
     /* Or NULL: called by the worker right before the commit, with no lock held: the operation is
      * completed only now (lane_grow()). Not COFFER_OK: it fails with that, and is not committed. */

@@ -131,6 +131,24 @@ static void test_room_is_given_in_order(void **state)
         gate_release(&gates[i]);
 }
 
+static void make_urgent(struct lane_op *op)
+{
+    op->urgent = true;
+}
+
+/* Who queues it learns then that somebody waits: no timer would fire for an hour. */
+static void test_urgent_when_queued(void **state)
+{
+    struct lane_suite *suite = *state;
+
+    lanes_push(suite, 1, false);
+    suite->ops[2].lane_op.queued = make_urgent;
+    lanes_push(suite, 2, false);
+    gate_wait(&suite->ops[1].done);
+    gate_wait(&suite->ops[2].done);
+    assert_int_equal(suite->fake.count, 2);
+}
+
 static void test_drop(void **state)
 {
     struct lane_suite *suite = *state;
@@ -314,6 +332,7 @@ int main(void)
         CASE(test_group_commit),
         CASE(test_flush_is_due),
         CASE(test_room_is_given_in_order),
+        CASE(test_urgent_when_queued),
         CASE(test_drop),
         CASE(test_dropped_under_a_waiter),
         CASE(test_numbers_that_never_were),

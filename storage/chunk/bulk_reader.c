@@ -1,7 +1,12 @@
 /*
- * Many chunks in one go. Keys are taken in windows; the small records of a window are sorted by
- * their place, neighbours are read with one read, and what is not in the page cache is read by
- * the cold reader, all of the window at the same time. Large chunks are left to a reader each.
+ * Many chunks in one go:
+ *  1. The keys are looked up in ascending order, which is the index's own, and what the rows say is
+ *     sorted by the order that is asked for (places.h). So there is one lookup a key.
+ *  2. They are taken in windows; the small records of a window are sorted by their place,
+ *     neighbours are read with one read, and what is not in the page cache is read by the cold
+ *     reader, all of the window at the same time. Large chunks are left to a reader each.
+ *  3. So is what has changed since it was looked up: whatever fails here is tried by a reader,
+ *     which looks again, and has the last word.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,20 +15,16 @@
 #include "storage/base/bytes.h"
 #include "storage/base/checksum.h"
 #include "storage/base/invariant.h"
+#include "storage/chunk/places.h"
 #include "storage/chunk/record_reader.h"
 #include "storage/chunk/write.h"
 #include "storage/codec/codec.h"
 
 enum {
-    WINDOW_ITEMS = 512,
+    WINDOW_ITEMS = 1024,
     WINDOW_BYTES = 8 << 20,
     SPAN_SIZE_MAX = 1 << 20,
     SPAN_GAP_MAX = 16 * 1024, /* bytes read for nothing rather than with another read */
-};
-
-struct bulk_place {
-    uint64_t pack, offset;
-    size_t position;
 };
 
 struct span { /* records that are read with one read */
@@ -38,12 +39,12 @@ struct span { /* records that are read with one read */
 };
 
 struct window_item {
-    size_t position;
-    enum coffer_status status;
-    struct chunk_write *write; /* in the buffer */
-    struct engine_row row;
-    bool large;
-    struct span *span;
+    struct digest key;
+    uint32_t position;
+    enum place_kind kind;
+    struct chunk_write *write; /* PLACE_BUFFERED */
+    struct engine_row row;     /* PLACE_SMALL */
+    struct span *span;         /* PLACE_SMALL; NULL: it could not be pinned */
 };
 
 struct small_item { /* one that is read through a span */
@@ -52,11 +53,7 @@ struct small_item { /* one that is read through a span */
 
 struct bulk_reader {
     struct store *store;
-    const struct digest *keys;
-    size_t count;
-    enum bulk_order order;
-    struct bulk_place *places; /* storage order only */
-    size_t next;               /* key that the next window starts with */
+    struct places *places;
     struct window_item window[WINDOW_ITEMS];
     size_t window_count, window_at;
     struct span spans[WINDOW_ITEMS];
@@ -67,58 +64,34 @@ struct bulk_reader {
     struct reader *reader; /* of the current large item */
 };
 
-static int by_place(const void *a, const void *b)
-{
-    const struct bulk_place *x = a, *y = b;
-
-    if (x->pack != y->pack)
-        return x->pack < y->pack ? -1 : 1;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static enum coffer_status sort_by_place(struct bulk_reader *bulk, struct error *err)
-{
-    bulk->places = calloc(bulk->count + 1, sizeof(struct bulk_place));
-    if (bulk->places == NULL)
-        return error_set(err, COFFER_OVERLOADED, "no memory for %zu keys", bulk->count);
-    for (size_t i = 0; i < bulk->count; i++) {
-        struct chunk_info info;
-        enum coffer_status status = store_stat(bulk->store, &bulk->keys[i], &info, err);
-
-        if (status != COFFER_OK && status != COFFER_NO_SUCH_CHUNK)
-            return status;
-        bulk->places[i].position = i;
-        if (status == COFFER_OK) {
-            bulk->places[i].pack = info.pack;
-            bulk->places[i].offset = info.offset;
-        }
-    }
-    qsort(bulk->places, bulk->count, sizeof(struct bulk_place), by_place);
-    return COFFER_OK;
-}
-
-enum coffer_status bulk_open(struct store *store, const struct digest *keys, size_t count,
-    enum bulk_order order, struct bulk_reader **out, struct error *err)
+enum coffer_status bulk_open(struct store *store, const struct bulk_options *options,
+    struct bulk_reader **out, struct error *err)
 {
     struct bulk_reader *bulk = calloc(1, sizeof(*bulk));
-    enum coffer_status status = COFFER_OK;
+    enum coffer_status status;
 
     invariant(bulk != NULL);
     bulk->store = store;
-    bulk->keys = keys;
-    bulk->count = count;
-    bulk->order = order;
     gate_init(&bulk->gate);
     bulk->raw = malloc(CODEC_FRAME_SIZE);
     invariant(bulk->raw != NULL);
-    if (order == BULK_STORAGE_ORDER)
-        status = sort_by_place(bulk, err);
+    status = places_find(store, options, &bulk->places, err);
     if (status != COFFER_OK) {
         bulk_close(bulk);
         return status;
     }
     *out = bulk;
     return COFFER_OK;
+}
+
+uint64_t bulk_missing_count(const struct bulk_reader *bulk)
+{
+    return places_missing_count(bulk->places);
+}
+
+bool bulk_is_missing(const struct bulk_reader *bulk, uint64_t position)
+{
+    return places_is_missing(bulk->places, position);
 }
 
 static void clear_window(struct bulk_reader *bulk)
@@ -141,7 +114,7 @@ void bulk_close(struct bulk_reader *bulk)
     reader_close(bulk->reader);
     clear_window(bulk);
     gate_release(&bulk->gate);
-    free(bulk->places);
+    places_destroy(bulk->places);
     free(bulk->raw);
     free(bulk);
 }
@@ -156,23 +129,6 @@ static int by_row(const void *a, const void *b)
     if (x->pack != y->pack)
         return x->pack < y->pack ? -1 : 1;
     return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
-static void look_up(struct bulk_reader *bulk, struct window_item *item)
-{
-    const struct digest *key = &bulk->keys[item->position];
-    struct engine *engine = bulk->store->engine;
-
-    item->span = NULL;
-    item->large = false;
-    item->status = COFFER_OK;
-    item->write = pending_find(bulk->store->pending, key);
-    if (item->write != NULL)
-        return;
-    item->status = engine->ops->find(engine, key, &item->row, NULL);
-    item->large = item->status == COFFER_OK &&
-                  (item->row.segmented || item->row.stored_size > RECORD_SMALL_MAX ||
-                      item->row.size > CODEC_FRAME_SIZE);
 }
 
 static uint64_t payload_end(
@@ -235,8 +191,7 @@ static void read_spans(struct bulk_reader *bulk, const struct small_item *sorted
             item->span = span;
             continue;
         }
-        item->status = engine->ops->pin(engine, &item->row, &source, NULL);
-        if (item->status != COFFER_OK)
+        if (engine->ops->pin(engine, &item->row, &source, NULL) != COFFER_OK)
             continue;
         span = &bulk->spans[bulk->span_count++];
         memset(span, 0, sizeof(*span));
@@ -254,80 +209,103 @@ static void read_spans(struct bulk_reader *bulk, const struct small_item *sorted
         gate_wait(&bulk->gate);
 }
 
-static void fill_window(struct bulk_reader *bulk)
+/* A window of the next places; *small of them are read through spans. */
+static enum coffer_status take_places(struct bulk_reader *bulk,
+    struct small_item sorted[WINDOW_ITEMS], size_t *small, struct error *err)
+{
+    uint64_t bytes = 0;
+
+    *small = 0;
+    while (bulk->window_count < WINDOW_ITEMS && bytes < WINDOW_BYTES) {
+        struct window_item *item = &bulk->window[bulk->window_count];
+        struct place place;
+        bool more;
+        enum coffer_status status = places_next(bulk->places, &place, &more, err);
+
+        if (status != COFFER_OK || !more)
+            return status;
+        item->key = place.key;
+        item->position = place.position;
+        item->kind = place.kind;
+        item->write = NULL;
+        item->span = NULL;
+        if (item->kind == PLACE_BUFFERED)
+            item->write = pending_find(bulk->store->pending, &item->key);
+        if (item->kind == PLACE_SMALL) {
+            item->row = place.row;
+            sorted[(*small)++].item = item;
+            bytes += item->row.stored_size;
+        }
+        bulk->window_count++;
+    }
+    return COFFER_OK;
+}
+
+static enum coffer_status fill_window(struct bulk_reader *bulk, struct error *err)
 {
     struct small_item sorted[WINDOW_ITEMS];
-    uint64_t bytes = 0;
-    size_t small = 0;
+    size_t small;
+    enum coffer_status status;
 
     clear_window(bulk);
-    while (bulk->window_count < WINDOW_ITEMS && bulk->next < bulk->count && bytes < WINDOW_BYTES) {
-        struct window_item *item = &bulk->window[bulk->window_count++];
-
-        item->position = bulk->places != NULL ? bulk->places[bulk->next].position : bulk->next;
-        bulk->next++;
-        look_up(bulk, item);
-        if (item->status != COFFER_OK || item->write != NULL || item->large)
-            continue;
-        sorted[small++].item = item;
-        bytes += item->row.stored_size;
-    }
+    status = take_places(bulk, sorted, &small, err);
+    if (status != COFFER_OK)
+        return status;
     qsort(sorted, small, sizeof(struct small_item), by_row);
     read_spans(bulk, sorted, small);
+    return COFFER_OK;
 }
 
 /* ---- giving ---- */
 
-static enum coffer_status damaged(struct bulk_reader *bulk, const struct window_item *from)
-{
-    struct engine *engine = bulk->store->engine;
-
-    engine->ops->note_damage(engine, &from->row, &bulk->keys[from->position]);
-    return COFFER_DATA_CORRUPT;
-}
-
-static enum coffer_status give_small(
+/* False: it is not there any more, or not as its row says. */
+static bool give_small(
     struct bulk_reader *bulk, const struct window_item *from, struct bulk_item *item)
 {
     const struct engine_row *row = &from->row;
     const struct span *span = from->span;
-    uint64_t at = row->offset - span->first_offset; /* payloads are as far apart as records */
     size_t size = (size_t)row->stored_size;
+    uint64_t at;
 
+    if (span == NULL)
+        return false;
+    chunk_info_of_row(&from->key, row, &item->info);
     if (span->source.memory != NULL) {
         item->data = span->source.memory;
-        return COFFER_OK;
+        return true;
     }
-    if (span->error != 0)
-        return COFFER_IO;
-    if (at + size > span->got || checksum_once(span->data + at, size) != row->checksum)
-        return damaged(bulk, from);
+    at = row->offset - span->first_offset; /* payloads are as far apart as records */
+    if (span->error != 0 || at + size > span->got ||
+        checksum_once(span->data + at, size) != row->checksum)
+        return false;
     item->data = span->data + at;
     if (row->codec == CODEC_NONE)
-        return COFFER_OK;
-    if (codec_decode(decoder_of_thread(), row->codec, slice_of(item->data, size), bulk->raw,
-            (size_t)row->size, NULL) != COFFER_OK)
-        return damaged(bulk, from);
+        return true;
     item->data = bulk->raw;
-    return COFFER_OK;
+    return codec_decode(decoder_of_thread(), row->codec, slice_of(span->data + at, size), bulk->raw,
+               (size_t)row->size, NULL) == COFFER_OK;
 }
 
-static void fill_item(
-    struct bulk_reader *bulk, const struct window_item *from, struct bulk_item *item)
+static void give_buffered(const struct chunk_write *write, struct bulk_item *item)
 {
-    const struct engine_row *row = &from->row;
+    item->info.size = item->info.stored_size = write->size;
+    item->info.state = write_is_flushing(write) ? CHUNK_FLUSHING : CHUNK_BUFFERED;
+    item->data = write->body->content;
+}
 
-    *item = (struct bulk_item){.position = from->position, .status = from->status};
-    item->info.key = bulk->keys[from->position];
-    if (from->status != COFFER_OK)
+/* What is large, and what has changed. */
+static void give_reader(struct bulk_reader *bulk, struct bulk_item *item)
+{
+    struct digest key = item->info.key;
+
+    item->data = NULL;
+    item->status = reader_open(bulk->store, &key, gate_waker(&bulk->gate), &bulk->reader, NULL);
+    if (item->status != COFFER_OK)
         return;
-    if (from->write != NULL) {
-        item->info.size = item->info.stored_size = from->write->size;
-        item->info.state = write_is_flushing(from->write) ? CHUNK_FLUSHING : CHUNK_BUFFERED;
-        item->data = from->write->body->content;
-        return;
-    }
-    chunk_info_of_row(&bulk->keys[from->position], row, &item->info);
+    while ((item->status = reader_verify(bulk->reader, NULL)) == COFFER_AGAIN)
+        gate_wait(&bulk->gate);
+    item->info = *reader_info(bulk->reader);
+    item->reader = bulk->reader;
 }
 
 enum coffer_status bulk_next(
@@ -335,29 +313,25 @@ enum coffer_status bulk_next(
 {
     const struct window_item *from;
 
-    (void)err;
     reader_close(bulk->reader);
     bulk->reader = NULL;
-    if (bulk->window_at == bulk->window_count)
-        fill_window(bulk);
+    if (bulk->window_at == bulk->window_count) {
+        enum coffer_status status = fill_window(bulk, err);
+
+        if (status != COFFER_OK)
+            return status;
+    }
     *more = bulk->window_at < bulk->window_count;
     if (!*more)
         return COFFER_OK;
     from = &bulk->window[bulk->window_at++];
-    fill_item(bulk, from, item);
-    if (item->status != COFFER_OK || item->data != NULL)
-        return COFFER_OK;
-    if (!from->large) {
-        item->status = give_small(bulk, from, item);
-        return COFFER_OK;
-    }
-    item->status =
-        reader_open(bulk->store, &item->info.key, gate_waker(&bulk->gate), &bulk->reader, NULL);
-    if (item->status != COFFER_OK)
-        return COFFER_OK;
-    while ((item->status = reader_verify(bulk->reader, NULL)) == COFFER_AGAIN)
-        gate_wait(&bulk->gate);
-    item->reader = bulk->reader;
+    *item = (struct bulk_item){.position = from->position, .info.key = from->key};
+    if (from->kind == PLACE_MISSING)
+        item->status = COFFER_NO_SUCH_CHUNK;
+    else if (from->write != NULL)
+        give_buffered(from->write, item);
+    else if (from->kind != PLACE_SMALL || !give_small(bulk, from, item))
+        give_reader(bulk, item);
     return COFFER_OK;
 }
 

@@ -100,12 +100,14 @@ static enum coffer_status load_segments(struct reader *reader, struct error *err
     return status;
 }
 
-/* From the engine. COFFER_NO_SUCH_CHUNK also when the row has changed since it was looked up. */
+/* From the engine. COFFER_NO_SUCH_CHUNK also when the row has changed since it was looked up, which
+ * find_many() knows first: while a deletion ends, find() may still have the row in its cache. */
 static enum coffer_status open_stored(struct reader *reader, struct error *err)
 {
     struct engine *engine = reader->store->engine;
     const struct digest *key = &reader->info.key;
     struct engine_row now;
+    bool found;
     enum coffer_status status = reader->row.segmented
                                     ? load_segments(reader, err)
                                     : record_open(reader->store, &reader->row, NULL, key,
@@ -113,7 +115,8 @@ static enum coffer_status open_stored(struct reader *reader, struct error *err)
 
     if (status != COFFER_NO_SUCH_CHUNK)
         return status;
-    if (engine->ops->find(engine, key, &now, err) == COFFER_OK && now.lsn == reader->row.lsn)
+    if (engine->ops->find_many(engine, key, 1, &now, &found, err) == COFFER_OK && found &&
+        now.lsn == reader->row.lsn)
         return error_set(err, COFFER_DATA_CORRUPT, "a part of the chunk is missing");
     return COFFER_NO_SUCH_CHUNK;
 }

@@ -1,36 +1,47 @@
 /*
- * Deleting many keys at once. The keys are sorted, and an entry of the pending table is taken for
- * each in ascending order: two removals that share keys cannot wait for each other in a circle.
- * What is only in a buffer is dropped there; what is being flushed is waited for. When all
- * entries are ours, one tombstone record with the keys that exist is committed.
+ * Deleting many keys at once, all of those that exist or none:
+ *  1. The keys are sorted, and all of them claimed (pending.h).
+ *  2. Key by key, in order, what is under way is waited for: a write in a buffer is made to hurry,
+ *     so that its chunk is deleted like all others. Then they are looked up, a window at a time.
+ *  3. One tombstone record with those that exist is committed.
+ * If there is only one key, and that is in a buffer, it is dropped there.
+ *
+ * Keys are in memory only a window at a time: sorted (record_sorter.h) and those that exist
+ * (spill.h) are in temporary files if they are many. A missing key is a bit.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/base/bytes.h"
 #include "storage/base/invariant.h"
+#include "storage/chunk/sorted_keys.h"
 #include "storage/chunk/store_parts.h"
 #include "storage/chunk/write.h"
 
-struct removal_key {
-    struct digest key;
-    size_t position; /* in the caller's keys */
-};
+enum { WINDOW_KEYS = SORTED_KEYS_AT_ONCE };
 
-enum removal_step { REMOVAL_RESERVING, REMOVAL_COMMITTING, REMOVAL_COMMITTED };
+enum removal_step {
+    REMOVAL_BEGUN,
+    REMOVAL_CLAIMED,  /* window_at says which key is to be waited for next */
+    REMOVAL_RESERVED, /* all keys are ours and have been looked up */
+    REMOVAL_COMMITTING,
+    REMOVAL_OVER,
+};
 
 struct removal {
     struct store *store;
     struct waker waker;
-    struct removal_key *sorted;
-    size_t count;
-    struct pending_entry *entries; /* of the distinct keys, in order */
-    size_t reserved;               /* how many of them are in the pending table */
-    size_t next;                   /* in sorted: the next to be reserved */
-    bool *missing;                 /* by position */
-    struct digest *existing;       /* distinct keys that are in the engine */
-    size_t existing_count;
+    struct key_source keys;
+    struct record_sorter *sorter; /* NULL: the window has all there is */
+    struct claim *claim;          /* published in the steps between BEGUN and OVER */
+    struct sorted_key *window;
+    size_t window_size, window_count, window_at;
+    struct digest last; /* the key before the window, if `looked` */
+    bool looked, last_missing;
+    uint8_t *missing;       /* a bit for each position */
+    struct spill *existing; /* distinct keys that are in the engine, ascending */
     uint64_t deleted;
-    bool dropped; /* the key that is being reserved was dropped from a buffer */
+    bool dropped; /* the only key, from a buffer */
     enum removal_step step;
     struct lane *lane;
     struct lane_op lane_op;
@@ -39,92 +50,195 @@ struct removal {
     _Atomic bool settled;
 };
 
-static int by_key(const void *a, const void *b)
+enum coffer_status removal_begin(struct store *store, struct key_source keys, struct waker waker,
+    struct removal **out, struct error *err)
 {
-    const struct removal_key *x = a, *y = b;
+    struct removal *removal;
+    enum coffer_status status;
 
-    return digest_compare(&x->key, &y->key);
-}
-
-enum coffer_status removal_begin(struct store *store, const struct digest *keys, size_t count,
-    struct waker waker, struct removal **out, struct error *err)
-{
-    struct removal *removal = calloc(1, sizeof(*removal));
-
+    if (keys.count > ENGINE_DELETE_MAX)
+        return error_set(err, COFFER_CONTENT_TOO_LARGE, "at most %d chunks are deleted together",
+            ENGINE_DELETE_MAX);
+    removal = calloc(1, sizeof(*removal));
     invariant(removal != NULL);
     removal->store = store;
     removal->waker = waker;
-    removal->count = count;
-    removal->sorted = calloc(count + 1, sizeof(struct removal_key));
-    removal->entries = calloc(count + 1, sizeof(struct pending_entry));
-    removal->missing = calloc(count + 1, sizeof(bool));
-    removal->existing = calloc(count + 1, sizeof(struct digest));
-    if (removal->sorted == NULL || removal->entries == NULL || removal->missing == NULL ||
-        removal->existing == NULL) {
+    removal->keys = keys;
+    removal->window_size = (size_t)min_u64(keys.count, WINDOW_KEYS);
+    removal->window = calloc(removal->window_size + 1, sizeof(struct sorted_key));
+    removal->missing = calloc(1, keys.count / 8 + 1);
+    removal->existing = spill_create(DIGEST_SIZE, store_spill_place(store));
+    status = claim_create(keys.count, &removal->claim, err);
+    if (status == COFFER_OK && (removal->window == NULL || removal->missing == NULL))
+        status = error_set(err, COFFER_OVERLOADED, "no memory to delete %llu chunks",
+            (unsigned long long)keys.count);
+    if (status != COFFER_OK) {
         removal_close(removal);
-        return error_set(err, COFFER_OVERLOADED, "no memory to delete %zu keys", count);
+        return status;
     }
-    for (size_t i = 0; i < count; i++)
-        removal->sorted[i] = (struct removal_key){keys[i], i};
-    qsort(removal->sorted, count, sizeof(struct removal_key), by_key);
     *out = removal;
     return COFFER_OK;
 }
 
-/* The key is ours: see whether there is anything to delete. */
-static enum coffer_status look(struct removal *removal, const struct digest *key, struct error *err)
+static bool is_claimed(const struct removal *removal)
 {
-    struct engine *engine = removal->store->engine;
-    struct engine_row row;
-    enum coffer_status status = engine->ops->find(engine, key, &row, err);
-    bool found = status == COFFER_OK;
+    return removal->step != REMOVAL_BEGUN && removal->step != REMOVAL_OVER;
+}
 
-    if (status != COFFER_OK && status != COFFER_NO_SUCH_CHUNK)
+/* ---- the keys, sorted and claimed ---- */
+
+/* The only key needs no sorting: it is the window. */
+static enum coffer_status take_key(struct removal *removal, struct error *err)
+{
+    removal->window_count = 1;
+    return key_source_read(&removal->keys, 0, 1, &removal->window[0].key, err);
+}
+
+static enum coffer_status sort_and_claim(struct removal *removal, struct error *err)
+{
+    struct digest some[WINDOW_KEYS];
+    enum coffer_status status =
+        removal->keys.count == 1
+            ? take_key(removal, err)
+            : sorted_keys(&removal->keys, store_spill_place(removal->store), &removal->sorter, err);
+
+    for (uint64_t at = 0; at < removal->keys.count && status == COFFER_OK; at += WINDOW_KEYS) {
+        size_t count = (size_t)min_u64(removal->keys.count - at, WINDOW_KEYS);
+
+        status = key_source_read(&removal->keys, at, count, some, err);
+        for (size_t i = 0; i < count && status == COFFER_OK; i++)
+            claim_add(removal->claim, &some[i]);
+    }
+    if (status != COFFER_OK)
         return status;
-    if (found)
-        removal->existing[removal->existing_count++] = *key;
-    if (!found && removal->dropped)
-        removal->deleted++;
-    while (removal->next < removal->count && digest_equal(&removal->sorted[removal->next].key, key))
-        removal->missing[removal->sorted[removal->next++].position] = !found && !removal->dropped;
-    removal->dropped = false;
+    pending_claim(removal->store->pending, removal->claim);
+    removal->step = REMOVAL_CLAIMED;
     return COFFER_OK;
 }
 
-static enum coffer_status reserve_next(struct removal *removal, struct error *err)
+/* ---- waiting for what is under way ---- */
+
+/* The only key is in a buffer: take it out, unless that is being flushed already. */
+static void drop_buffered(struct removal *removal, struct chunk_write *write)
 {
-    const struct digest *key = &removal->sorted[removal->next].key;
-    struct pending_entry *entry = &removal->entries[removal->reserved];
+    if (!lane_drop_op(write->lane, &write->lane_op))
+        return;
+    write_settle(write, COFFER_OK); /* it was stored, and is deleted now */
+    removal->dropped = true;
+}
+
+/* The key is ours, and nothing of it is under way. COFFER_AGAIN. */
+static enum coffer_status await_key(struct removal *removal, const struct digest *key)
+{
+    struct pending_table *pending = removal->store->pending;
+    struct pending_waiter *waiter = &removal->pending_waiter;
     struct chunk_write *write;
     enum pending_found found;
 
-    entry->key = *key;
-    entry->kind = PENDING_DELETE;
-    removal->pending_waiter.waker = removal->waker;
-    /* First without waiting for a buffered write: it may be dropped. */
-    found = pending_insert(removal->store->pending, entry, false, &removal->pending_waiter, &write);
-    if (found == PENDING_INSERTED) {
-        removal->reserved++;
-        return look(removal, key, err);
-    }
-    if (found == PENDING_BUSY)
-        return COFFER_AGAIN;
-    if (lane_drop_op(write->lane, &write->lane_op)) {
-        write_settle(write, COFFER_OK); /* it was stored, and is deleted now */
-        removal->dropped = true;
+    waiter->waker = removal->waker;
+    if (removal->keys.count == 1) { /* first without waiting for a write in a buffer */
+        found = pending_await(pending, removal->claim, key, false, waiter, &write);
+        if (found != PENDING_BUFFERED)
+            return found == PENDING_INSERTED ? COFFER_OK : COFFER_AGAIN;
+        drop_buffered(removal, write);
         write_unref(write);
-        return COFFER_OK; /* the same key again */
     }
-    write_unref(write);
-    /* It is being flushed: wait for its end, unless that has come meanwhile. */
-    found = pending_insert(removal->store->pending, entry, true, &removal->pending_waiter, &write);
-    if (found == PENDING_INSERTED) {
-        removal->reserved++;
-        return look(removal, key, err);
+    found = pending_await(pending, removal->claim, key, true, waiter, &write);
+    if (found == PENDING_INSERTED)
+        return COFFER_OK;
+    if (found == PENDING_BUFFERED) {
+        lane_hurry(write->lane);
+        write_unref(write);
     }
-    write_unref(write);
     return COFFER_AGAIN;
 }
+
+/* ---- looking ---- */
+
+static void mark(struct removal *removal, const struct sorted_key *key, bool missing)
+{
+    uint32_t position = sorted_key_position(key);
+
+    if (missing)
+        removal->missing[position / 8] |= (uint8_t)(1U << position % 8);
+    removal->last = key->key;
+    removal->last_missing = missing;
+    removal->looked = true;
+}
+
+static bool is_last(const struct removal *removal, const struct digest *key)
+{
+    return removal->looked && digest_equal(&removal->last, key);
+}
+
+/* Which keys of the window are stored? */
+static enum coffer_status look(struct removal *removal, struct error *err)
+{
+    struct engine *engine = removal->store->engine;
+    struct digest distinct[WINDOW_KEYS];
+    bool found[WINDOW_KEYS];
+    size_t count = 0, at = 0;
+    enum coffer_status status;
+
+    for (size_t i = 0; i < removal->window_count; i++) {
+        const struct digest *key = &removal->window[i].key;
+
+        if (count > 0 ? !digest_equal(&distinct[count - 1], key) : !is_last(removal, key))
+            distinct[count++] = *key;
+    }
+    status = engine->ops->find_many(engine, distinct, count, NULL, found, err);
+    for (size_t i = 0; i < removal->window_count && status == COFFER_OK; i++) {
+        const struct sorted_key *key = &removal->window[i];
+
+        if (is_last(removal, &key->key)) {
+            mark(removal, key, removal->last_missing);
+            continue;
+        }
+        if (found[at])
+            status = spill_append(removal->existing, &key->key, 1, err);
+        mark(removal, key, !found[at] && !removal->dropped);
+        at++;
+    }
+    return status;
+}
+
+/* Take the next window, or know that all keys have been looked up. */
+static enum coffer_status next_window(struct removal *removal, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+
+    removal->window_at = removal->window_count = 0;
+    if (removal->sorter != NULL)
+        status = record_sorter_next(
+            removal->sorter, removal->window, removal->window_size, &removal->window_count, err);
+    if (status != COFFER_OK || removal->window_count > 0)
+        return status;
+    if (removal->dropped && spill_count(removal->existing) == 0)
+        removal->deleted = 1;
+    record_sorter_destroy(removal->sorter);
+    removal->sorter = NULL;
+    removal->step = REMOVAL_RESERVED;
+    return COFFER_OK;
+}
+
+static enum coffer_status reserve(struct removal *removal, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+
+    while (status == COFFER_OK && removal->step == REMOVAL_CLAIMED) {
+        while (status == COFFER_OK && removal->window_at < removal->window_count) {
+            status = await_key(removal, &removal->window[removal->window_at].key);
+            removal->window_at += status == COFFER_OK;
+        }
+        if (status == COFFER_OK)
+            status = look(removal, err);
+        if (status == COFFER_OK)
+            status = next_window(removal, err);
+    }
+    return status;
+}
+
+/* ---- committing ---- */
 
 static void removal_done(struct lane_op *op)
 {
@@ -134,34 +248,29 @@ static void removal_done(struct lane_op *op)
     waker_wake(removal->waker);
 }
 
-static enum coffer_status commit(struct removal *removal)
+static enum coffer_status commit(struct removal *removal, struct error *err)
 {
-    if (removal->existing_count == 0) {
-        removal->step = REMOVAL_COMMITTED;
+    uint64_t count = spill_count(removal->existing);
+    struct digest first;
+    enum coffer_status status;
+
+    if (count == 0)
         return COFFER_OK;
-    }
+    status = spill_read(removal->existing, 0, 1, &first, err);
+    if (status != COFFER_OK)
+        return status;
     if (removal->lane == NULL)
         removal->lane = lane_set_default(removal->store->lanes, 0);
     removal->lane_op = (struct lane_op){.urgent = true,
         .awaited = true,
-        .bytes = removal->existing_count * DIGEST_SIZE,
+        .bytes = count * DIGEST_SIZE,
         .done = removal_done,
-        .op = {.kind = ENGINE_DELETE,
-            .keys = removal->existing,
-            .key_count = removal->existing_count,
-            .key = removal->existing[0]}};
+        .op = {.kind = ENGINE_DELETE, .keys = key_source_spill(removal->existing), .key = first}};
     removal->lane_waiter.waker = removal->waker;
     removal->step = REMOVAL_COMMITTING; /* before the push: it may be done before that returns */
     if (!lane_push(removal->lane, &removal->lane_op, &removal->lane_waiter))
-        removal->step = REMOVAL_RESERVING;
+        removal->step = REMOVAL_RESERVED;
     return COFFER_AGAIN;
-}
-
-static void unreserve(struct removal *removal)
-{
-    for (size_t i = 0; i < removal->reserved; i++)
-        pending_remove(removal->store->pending, &removal->entries[i]);
-    removal->reserved = 0;
 }
 
 /* The tombstone is durable, or could not be written. */
@@ -170,25 +279,44 @@ static enum coffer_status settled(struct removal *removal, struct error *err)
     enum coffer_status status = removal->lane_op.op.status;
 
     invariant(atomic_load_explicit(&removal->settled, memory_order_acquire));
-    removal->step = REMOVAL_COMMITTED;
     if (status != COFFER_OK)
         return error_set(err, status, "the deletion could not be written; nothing was deleted");
-    removal->deleted += removal->lane_op.op.deleted;
+    removal->deleted = removal->lane_op.op.deleted;
     return COFFER_OK;
+}
+
+/* Nothing more is to be done: let others have the keys. */
+static void end(struct removal *removal)
+{
+    if (is_claimed(removal))
+        pending_unclaim(removal->store->pending, removal->claim);
+    removal->step = REMOVAL_OVER;
+    claim_destroy(removal->claim);
+    record_sorter_destroy(removal->sorter);
+    spill_destroy(removal->existing);
+    free(removal->window);
+    removal->claim = NULL;
+    removal->sorter = NULL;
+    removal->existing = NULL;
+    removal->window = NULL;
 }
 
 enum coffer_status removal_finish(struct removal *removal, struct error *err)
 {
     enum coffer_status status = COFFER_OK;
 
+    if (removal->step == REMOVAL_BEGUN)
+        status = sort_and_claim(removal, err);
     /* Not in the call that pushed it, even if it is done already: removal_done() still has to
      * wake, and we must be here when it does. */
     if (removal->step == REMOVAL_COMMITTING)
         status = settled(removal, err);
-    while (status == COFFER_OK && removal->step == REMOVAL_RESERVING)
-        status = removal->next < removal->count ? reserve_next(removal, err) : commit(removal);
+    else if (status == COFFER_OK && removal->step == REMOVAL_CLAIMED)
+        status = reserve(removal, err);
+    if (status == COFFER_OK && removal->step == REMOVAL_RESERVED)
+        status = commit(removal, err);
     if (status != COFFER_AGAIN)
-        unreserve(removal);
+        end(removal);
     return status;
 }
 
@@ -197,22 +325,19 @@ uint64_t removal_deleted(const struct removal *removal)
     return removal->deleted;
 }
 
-bool removal_missing(const struct removal *removal, size_t position)
+bool removal_missing(const struct removal *removal, uint64_t position)
 {
-    return removal->missing[position];
+    return (removal->missing[position / 8] >> position % 8 & 1) != 0;
 }
 
 void removal_close(struct removal *removal)
 {
     if (removal == NULL)
         return;
-    unreserve(removal);
+    end(removal);
     if (removal->lane != NULL)
         lane_give_room(removal->lane, &removal->lane_waiter);
     lane_put(removal->lane);
-    free(removal->sorted);
-    free(removal->entries);
     free(removal->missing);
-    free(removal->existing);
     free(removal);
 }

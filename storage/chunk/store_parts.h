@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "storage/base/temp_file.h"
 #include "storage/channel/budget.h"
 #include "storage/channel/lane.h"
 #include "storage/chunk/pending.h"
@@ -26,7 +27,8 @@ struct store {
     struct cold_reader *cold;
     struct dataset_set *datasets; /* storage/dataset/ */
     struct job_set *jobs;         /* storage/maintain/ */
-    int lock_fd;                  /* -1: none */
+    int lock_fd;                        /* -1: none */
+    char temp_folder[TEMP_FOLDER_SIZE]; /* for what is too much for memory; empty: TMPDIR */
     /* What is refused before a byte is written: a look at the engine's status takes locks, so it is
      * done once for so many bytes. */
     _Atomic uint64_t used_space_seen, written_since_seen;
@@ -35,6 +37,8 @@ struct store {
 /* COFFER_CAPACITY_EXCEEDED if `bytes` more would be over max_space. */
 MUST_USE enum coffer_status store_check_space(
     struct store *store, uint64_t bytes, struct error *err);
+/* Where lists go that are too long for memory. */
+struct spill_place store_spill_place(const struct store *store);
 /* What is known of a durable chunk (chunk/reader.c). */
 void chunk_info_of_row(
     const struct digest *key, const struct engine_row *row, struct chunk_info *info);

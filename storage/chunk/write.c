@@ -13,12 +13,14 @@ static void lane_done(struct lane_op *op)
     write_settle(write, op->op.status);
 }
 
-/* From now on readers find the content in the buffer. */
+/* From now on readers find the content in the buffer. Who wants the key and came before now waits
+ * for the flush. */
 static void lane_queued(struct lane_op *op)
 {
     struct chunk_write *write = container_of(op, struct chunk_write, lane_op);
 
-    pending_publish(write->store->pending, &write->entry, write);
+    if (pending_publish(write->store->pending, &write->entry, write))
+        op->urgent = true;
 }
 
 struct chunk_write *write_create(

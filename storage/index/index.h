@@ -77,6 +77,10 @@ MUST_USE enum coffer_status index_write(
 /* COFFER_OK or COFFER_NO_SUCH_CHUNK (err not filled). */
 MUST_USE enum coffer_status index_find_chunk(
     struct index *index, const struct digest *key, struct engine_row *row, struct error *err);
+/* Many at once, several times as fast as one by one if they ascend: found[i] says whether there is
+ * keys[i], and its row is then in rows[i]; `rows` may be NULL. */
+MUST_USE enum coffer_status index_find_chunks(struct index *index, const struct digest *keys,
+    size_t count, struct engine_row *rows, bool *found, struct error *err);
 MUST_USE enum coffer_status index_find_segment(struct index *index, const struct upload_id *upload,
     uint64_t segment, struct engine_row *row, struct error *err);
 MUST_USE enum coffer_status index_scan_chunks(struct index *index, const struct digest *after,

@@ -11,9 +11,11 @@
 
 struct index {
     rocksdb_t *db;
+    rocksdb_column_family_handle_t *family; /* the only one, for calls that want to be told */
     rocksdb_options_t *options;
     rocksdb_readoptions_t *read;
     rocksdb_readoptions_t *scan; /* does not fill the cache */
+    rocksdb_readoptions_t *many; /* the same, for lookups */
     rocksdb_writeoptions_t *write;
     rocksdb_flushoptions_t *flush;
     rocksdb_flushoptions_t *flush_later;

@@ -22,6 +22,8 @@ enum {
     OPEN_FILES_MAX = 256,
     LOG_LEVEL_HEADER = 5, /* above the one of fatal errors */
     LOG_FILES_KEPT = 2,
+    FIND_AT_ONCE = 256,
+    FIND_CACHED_MAX = 32, /* keys: whoever asks for more does not ask for the same again soon */
 };
 
 enum coffer_status index_fail(struct error *err, const char *doing, char *text)
@@ -86,7 +88,9 @@ static rocksdb_options_t *make_options(rocksdb_cache_t *cache)
 enum coffer_status index_open(
     const char *dir, const struct index_options *options, struct index **out, struct error *err)
 {
+    static const char *const names[] = {"default"};
     struct index *index = calloc(1, sizeof(*index));
+    const rocksdb_options_t *family_options;
     char *text = NULL;
 
     invariant(index != NULL);
@@ -96,12 +100,16 @@ enum coffer_status index_open(
     index->scan = rocksdb_readoptions_create();
     rocksdb_readoptions_set_fill_cache(index->scan, 0);
     rocksdb_readoptions_set_total_order_seek(index->scan, 1);
+    index->many = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_fill_cache(index->many, 0);
     index->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(index->write, 1);
     index->flush = rocksdb_flushoptions_create();
     index->flush_later = rocksdb_flushoptions_create();
     rocksdb_flushoptions_set_wait(index->flush_later, 0);
-    index->db = rocksdb_open(index->options, dir, &text);
+    family_options = index->options;
+    index->db = rocksdb_open_column_families(
+        index->options, dir, 1, names, &family_options, &index->family, &text);
     if (index->db == NULL) {
         enum coffer_status status = index_fail(err, "open", text);
 
@@ -129,11 +137,14 @@ void index_close(struct index *index)
 {
     if (index == NULL)
         return;
-    if (index->db != NULL)
+    if (index->db != NULL) {
+        rocksdb_column_family_handle_destroy(index->family);
         rocksdb_close(index->db);
+    }
     rocksdb_flushoptions_destroy(index->flush_later);
     rocksdb_flushoptions_destroy(index->flush);
     rocksdb_writeoptions_destroy(index->write);
+    rocksdb_readoptions_destroy(index->many);
     rocksdb_readoptions_destroy(index->scan);
     rocksdb_readoptions_destroy(index->read);
     rocksdb_options_destroy(index->options);
@@ -296,6 +307,72 @@ enum coffer_status index_find_chunk(
     struct index *index, const struct digest *key, struct engine_row *row, struct error *err)
 {
     return index_find_row(index, index_key_of(INDEX_CHUNK, key->bytes, DIGEST_SIZE), row, err);
+}
+
+/* What one lookup of many found; releases it. */
+static enum coffer_status take_found(rocksdb_pinnableslice_t *pinned, char *text,
+    struct engine_row *row, bool *found, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+    struct engine_row ignored;
+    struct slice value;
+
+    *found = pinned != NULL;
+    if (text != NULL)
+        status = index_fail(err, "read", text);
+    if (pinned == NULL)
+        return status;
+    value.data = rocksdb_pinnableslice_value(pinned, &value.size);
+    if (!index_row_decode(value, row != NULL ? row : &ignored))
+        status = error_set(err, COFFER_DATA_CORRUPT, "index: a row cannot be read");
+    rocksdb_pinnableslice_destroy(pinned);
+    return status;
+}
+
+/* At most FIND_AT_ONCE. */
+static enum coffer_status find_some(struct index *index, const struct digest *keys, size_t count,
+    struct engine_row *rows, bool *found, struct error *err)
+{
+    struct index_key index_keys[FIND_AT_ONCE];
+    const char *texts[FIND_AT_ONCE] = {NULL};
+    size_t sizes[FIND_AT_ONCE] = {0};
+    rocksdb_pinnableslice_t *values[FIND_AT_ONCE];
+    char *failures[FIND_AT_ONCE];
+    enum coffer_status status = COFFER_OK;
+    bool sorted = true;
+
+    for (size_t i = 0; i < count; i++) {
+        index_keys[i] = index_key_of(INDEX_CHUNK, keys[i].bytes, DIGEST_SIZE);
+        texts[i] = (const char *)index_keys[i].bytes;
+        sizes[i] = index_keys[i].size;
+        sorted = sorted && (i == 0 || digest_compare(&keys[i - 1], &keys[i]) <= 0);
+    }
+    rocksdb_batched_multi_get_cf(index->db, count > FIND_CACHED_MAX ? index->many : index->read,
+        index->family, count, texts, sizes, values, failures, sorted);
+    for (size_t i = 0; i < count; i++) {
+        enum coffer_status one =
+            take_found(values[i], failures[i], rows != NULL ? &rows[i] : NULL, &found[i], err);
+
+        status = status == COFFER_OK ? one : status;
+    }
+    return status;
+}
+
+enum coffer_status index_find_chunks(struct index *index, const struct digest *keys, size_t count,
+    struct engine_row *rows, bool *found, struct error *err)
+{
+    enum coffer_status status = COFFER_OK;
+    struct engine_row ignored;
+
+    if (count == 1) {
+        status = index_find_chunk(index, keys, rows != NULL ? rows : &ignored, err);
+        found[0] = status == COFFER_OK;
+        return status == COFFER_NO_SUCH_CHUNK ? COFFER_OK : status;
+    }
+    for (size_t at = 0; at < count && status == COFFER_OK; at += FIND_AT_ONCE)
+        status = find_some(index, keys + at, count - at < FIND_AT_ONCE ? count - at : FIND_AT_ONCE,
+            rows != NULL ? rows + at : NULL, found + at, err);
+    return status;
 }
 
 enum coffer_status index_find_segment(struct index *index, const struct upload_id *upload,

@@ -99,11 +99,11 @@ static void apply_batch(struct memory *memory, struct engine_op *op)
     }
 }
 
-static void apply(struct memory *memory, struct engine_op *op)
+/* `keys` are those of a DELETE, read before the lock was taken. */
+static void apply(struct memory *memory, struct engine_op *op, const struct digest *keys)
 {
     struct entry entry = {.content = NULL};
 
-    op->status = COFFER_OK;
     switch (op->kind) {
     case ENGINE_PUT:
         memcpy(entry.key, op->key.bytes, DIGEST_SIZE);
@@ -129,9 +129,10 @@ static void apply(struct memory *memory, struct engine_op *op)
         table_put(&memory->chunks, &entry);
         break;
     case ENGINE_DELETE:
+        invariant(keys != NULL);
         op->deleted = 0;
-        for (size_t i = 0; i < op->key_count; i++)
-            op->deleted += forget_chunk(memory, &op->keys[i]);
+        for (uint64_t i = 0; i < op->keys.count; i++)
+            op->deleted += forget_chunk(memory, &keys[i]);
         break;
     case ENGINE_BATCH:
         apply_batch(memory, op);
@@ -142,18 +143,35 @@ static void apply(struct memory *memory, struct engine_op *op)
     }
 }
 
+static enum coffer_status load_keys(
+    const struct engine_op *op, struct digest **keys, struct error *err)
+{
+    *keys = calloc(op->keys.count + 1, sizeof(struct digest));
+    if (*keys == NULL)
+        return error_set(err, COFFER_OVERLOADED, "no memory to delete so many chunks");
+    return key_source_read(&op->keys, 0, op->keys.count, *keys, err);
+}
+
 static enum coffer_status memory_commit(
     struct engine *base, unsigned lane, struct engine_op **ops, size_t count, struct error *err)
 {
     struct memory *memory = memory_of(base);
+    enum coffer_status first = COFFER_OK;
 
     (void)lane;
-    (void)err;
-    lock_take(&memory->lock);
-    for (size_t i = 0; i < count; i++)
-        apply(memory, ops[i]);
-    lock_drop(&memory->lock);
-    return COFFER_OK;
+    for (size_t i = 0; i < count; i++) {
+        struct digest *keys = NULL;
+
+        ops[i]->status = ops[i]->kind == ENGINE_DELETE ? load_keys(ops[i], &keys, err) : COFFER_OK;
+        if (ops[i]->status == COFFER_OK) {
+            lock_take(&memory->lock);
+            apply(memory, ops[i], keys);
+            lock_drop(&memory->lock);
+        }
+        first = first == COFFER_OK ? ops[i]->status : first;
+        free(keys);
+    }
+    return first;
 }
 
 static void memory_lane_idle(struct engine *base, unsigned lane)
@@ -180,6 +198,17 @@ static enum coffer_status memory_find(
 {
     (void)err;
     return find_in(memory_of(base), &memory_of(base)->chunks, key->bytes, row);
+}
+
+static enum coffer_status memory_find_many(struct engine *base, const struct digest *keys,
+    size_t count, struct engine_row *rows, bool *found, struct error *err)
+{
+    struct engine_row ignored;
+
+    for (size_t i = 0; i < count; i++)
+        found[i] =
+            memory_find(base, &keys[i], rows != NULL ? &rows[i] : &ignored, err) == COFFER_OK;
+    return COFFER_OK;
 }
 
 static enum coffer_status memory_find_segment(struct engine *base, const struct upload_id *upload,
@@ -403,6 +432,7 @@ static const struct engine_ops memory_ops = {
     .commit = memory_commit,
     .lane_idle = memory_lane_idle,
     .find = memory_find,
+    .find_many = memory_find_many,
     .find_segment = memory_find_segment,
     .pin = memory_pin,
     .unpin = memory_unpin,

@@ -1,32 +1,38 @@
 #include "storage/pack/index_apply.h"
 
-#include <string.h>
-
+#include "storage/base/bytes.h"
 #include "storage/pack/pack_format.h"
 
-/* What dies lies side by side more often than not: one counter for a run of it. */
-static void settle_dead(struct applier *applier)
+static void put_dead(struct applier *applier)
 {
-    if (applier->dead_bytes == 0)
-        return;
-    index_batch_add_dead(applier->batch, applier->dead_pack, applier->dead_bytes);
-    pack_set_add_dead(applier->packs, applier->dead_pack, applier->dead_bytes);
-    applier->dead_bytes = 0;
+    for (unsigned i = 0; i < applier->dead_count; i++) {
+        index_batch_add_dead(applier->batch, applier->dead[i].pack, applier->dead[i].bytes);
+        pack_set_add_dead(applier->packs, applier->dead[i].pack, applier->dead[i].bytes);
+    }
+    applier->dead_count = 0;
 }
 
+/* A row in the index for each of a million deletions would be a million to add up for whoever asks
+ * for the sum, so those of a batch are added up here. */
 void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes)
 {
-    if (applier->dead_pack != pack)
-        settle_dead(applier);
-    applier->dead_pack = pack;
-    applier->dead_bytes += bytes;
+    for (unsigned i = 0; i < applier->dead_count; i++) {
+        if (applier->dead[i].pack == pack) {
+            applier->dead[i].bytes += bytes;
+            return;
+        }
+    }
+    if (applier->dead_count == APPLY_PACKS)
+        put_dead(applier);
+    applier->dead[applier->dead_count].pack = pack;
+    applier->dead[applier->dead_count++].bytes = bytes;
 }
 
 enum coffer_status apply_write(struct applier *applier, struct error *err)
 {
     enum coffer_status status;
 
-    settle_dead(applier);
+    put_dead(applier);
     index_batch_add_chunks(applier->batch, applier->chunks);
     status = index_write(applier->index, applier->batch, err);
     index_batch_clear(applier->batch);
@@ -147,39 +153,51 @@ enum coffer_status apply_segment(struct applier *applier, const struct upload_id
     return COFFER_OK;
 }
 
-enum coffer_status apply_delete(struct applier *applier, const struct digest *key, uint64_t lsn,
-    bool *deleted, struct error *err)
+/* What is in the batch becomes visible, without a watermark: a replay would apply it again. */
+static enum coffer_status write_part(
+    struct applier *applier, const struct digest *keys, size_t count, struct error *err)
 {
-    struct engine_row row;
-    enum coffer_status status = index_find_chunk(applier->index, key, &row, err);
+    enum coffer_status status = apply_write(applier, err);
 
-    *deleted = false;
-    if (status == COFFER_NO_SUCH_CHUNK)
-        return COFFER_OK;
-    if (status != COFFER_OK || row.lsn > lsn)
-        return status;
-    index_batch_delete_chunk(applier->batch, key);
-    applier->chunks--;
-    *deleted = true;
-    return retire(applier, &row, err);
+    for (size_t i = 0; i < count && applier->rows != NULL; i++)
+        row_cache_drop(applier->rows, &keys[i]);
+    return status;
 }
 
-enum coffer_status apply_delete_all(struct applier *applier, const uint8_t *keys, size_t count,
+/* At most APPLY_AT_ONCE, into the batch. */
+static enum coffer_status delete_some(struct applier *applier, const struct digest *keys,
+    size_t count, uint64_t lsn, uint64_t *deleted, struct error *err)
+{
+    struct engine_row rows[APPLY_AT_ONCE];
+    bool found[APPLY_AT_ONCE];
+    enum coffer_status status = index_find_chunks(applier->index, keys, count, rows, found, err);
+
+    for (size_t i = 0; i < count && status == COFFER_OK; i++) {
+        if (!found[i] || rows[i].lsn > lsn)
+            continue;
+        index_batch_delete_chunk(applier->batch, &keys[i]);
+        applier->chunks--;
+        (*deleted)++;
+        status = retire(applier, &rows[i], err);
+    }
+    return status;
+}
+
+enum coffer_status apply_delete_all(struct applier *applier, const struct key_source *keys,
     uint64_t lsn, uint64_t *deleted, struct error *err)
 {
     enum coffer_status status = COFFER_OK;
-    size_t steps = 0;
 
     *deleted = 0;
-    for (size_t i = 0; i < count && status == COFFER_OK; i++) {
-        struct digest key;
-        bool was_there;
+    for (uint64_t at = 0; at < keys->count && status == COFFER_OK; at += APPLY_AT_ONCE) {
+        struct digest some[APPLY_AT_ONCE];
+        size_t count = (size_t)min_u64(keys->count - at, APPLY_AT_ONCE);
 
-        memcpy(key.bytes, keys + i * DIGEST_SIZE, DIGEST_SIZE);
-        status = apply_delete(applier, &key, lsn, &was_there, err);
-        *deleted += was_there;
+        status = key_source_read(keys, at, count, some, err);
         if (status == COFFER_OK)
-            status = apply_step(applier, &steps, err);
+            status = delete_some(applier, some, count, lsn, deleted, err);
+        if (status == COFFER_OK && keys->count > APPLY_AT_ONCE)
+            status = write_part(applier, some, count, err);
     }
     return status;
 }

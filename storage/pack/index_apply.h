@@ -16,15 +16,25 @@
 #include "storage/base/status.h"
 #include "storage/engine.h"
 #include "storage/index/index.h"
+#include "storage/index/row_cache.h"
 #include "storage/pack/pack_set.h"
+
+enum {
+    APPLY_AT_ONCE = 512, /* deletions */
+    APPLY_PACKS = 16,    /* whose dead bytes are added up before they go into the batch */
+};
 
 struct applier {
     struct index *index;
     struct index_batch *batch;
     struct pack_set *packs;
-    int64_t chunks;                 /* change of the number of chunks in the batch */
-    int64_t written_chunks;         /* the same, of batches that were written */
-    uint64_t dead_pack, dead_bytes; /* not in the batch yet */
+    struct row_cache *rows; /* of the index, or NULL */
+    int64_t chunks;         /* change of the number of chunks in the batch */
+    int64_t written_chunks; /* the same, of batches that were written */
+    struct {
+        uint64_t pack, bytes;
+    } dead[APPLY_PACKS]; /* not in the batch yet */
+    unsigned dead_count;
 };
 
 /* Write the batch, with all that was counted, and clear it. */
@@ -37,18 +47,17 @@ MUST_USE enum coffer_status apply_segment(struct applier *applier, const struct 
 /* A segmented chunk: its segments belong to it from now on. */
 MUST_USE enum coffer_status apply_manifest(struct applier *applier, const struct digest *key,
     const struct engine_row *row, bool look, struct error *err);
-/* Delete `key` if its row is older than `lsn`; *deleted says whether. */
-MUST_USE enum coffer_status apply_delete(struct applier *applier, const struct digest *key,
-    uint64_t lsn, bool *deleted, struct error *err);
-/* Delete all of `keys`, with batches written in between so that memory stays bounded for any number
- * of them. A crash in the middle is made good by replaying the record, which is durable already. */
-MUST_USE enum coffer_status apply_delete_all(struct applier *applier, const uint8_t *keys,
-    size_t count, uint64_t lsn, uint64_t *deleted, struct error *err);
+/* Delete all of `keys` (distinct) whose rows are older than `lsn`. Up to APPLY_AT_ONCE of them stay
+ * in the batch. More are written in parts, so that memory does not grow with their number, and
+ * dropped from the row cache; a crash in the middle is made good by replaying the record, which is
+ * durable already. */
+MUST_USE enum coffer_status apply_delete_all(struct applier *applier, const struct key_source *keys,
+    uint64_t lsn, uint64_t *deleted, struct error *err);
 /* Forget the segments 0 .. count - 1 of an upload. */
 MUST_USE enum coffer_status apply_drop_segments(
     struct applier *applier, const struct upload_id *upload, uint64_t count, struct error *err);
 void apply_dead(struct applier *applier, uint64_t pack, uint64_t bytes);
-/* For apply_delete_all() and its like: one more step is done; writes the batch sometimes. What is
+/* For apply_drop() and its like: one more step is done; writes the batch sometimes. What is
  * written so has no watermark: a replay would apply it again. */
 enum { APPLY_STEPS_AT_ONCE = 8192 };
 MUST_USE enum coffer_status apply_step(struct applier *applier, size_t *steps, struct error *err);

@@ -16,6 +16,7 @@
 #include "storage/base/invariant.h"
 #include "storage/base/log.h"
 #include "storage/pack/local_parts.h"
+#include "storage/pack/tombstone.h"
 
 enum { WRITE_ATTEMPTS = 2 };
 
@@ -152,27 +153,46 @@ static enum coffer_status ready_pack(struct local_engine *engine, struct local_l
 
 /* ---- commit ---- */
 
+/* A tombstone whose keys are not in memory: what was laid out before it, its header, and they. */
+static enum coffer_status write_large(struct pack_writer *writer, struct lane_record *record,
+    struct iovec *vectors, size_t count, uint64_t bytes, struct error *err)
+{
+    enum coffer_status status;
+
+    record_header_encode(&record->header, record->start);
+    vectors[count++] = (struct iovec){record->start, RECORD_HEADER_SIZE};
+    status = pack_writer_write(writer, vectors, count, bytes + RECORD_HEADER_SIZE, err);
+    return status == COFFER_OK ? tombstone_write(&record->op->keys, writer, err) : status;
+}
+
 static enum coffer_status write_and_sync(
     struct local_engine *engine, struct local_lane *lane, size_t count, struct error *err)
 {
     struct pack_writer *writer = lane->writer;
     uint64_t lsn = atomic_fetch_add(&engine->next_lsn, count), bytes = 0;
-    uint64_t start = pack_writer_end(writer);
+    uint64_t offset = pack_writer_end(writer);
     size_t vectors = 0;
-    enum coffer_status status;
+    enum coffer_status status = COFFER_OK;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && status == COFFER_OK; i++) {
         struct lane_record *record = &lane->records[i];
 
-        record->offset = start + bytes;
+        record->offset = offset;
         record->header.nonce = pack_writer_pack(writer)->nonce;
         record->header.durable = pack_writer_durable(writer);
         record->header.lsn = lsn + i;
-        vectors += local_lay_out(record, lane->vectors + vectors);
         lane->sizes[i] = record_size(record->header.stored_size);
-        bytes += lane->sizes[i];
+        offset += lane->sizes[i];
+        if (record->payload == NULL) {
+            status = write_large(writer, record, lane->vectors, vectors, bytes, err);
+            vectors = bytes = 0;
+        } else {
+            vectors += local_lay_out(record, lane->vectors + vectors);
+            bytes += lane->sizes[i];
+        }
     }
-    status = pack_writer_append(writer, lane->vectors, vectors, bytes, lane->sizes, count, err);
+    if (status == COFFER_OK)
+        status = pack_writer_append(writer, lane->vectors, vectors, bytes, lane->sizes, count, err);
     if (status != COFFER_OK)
         return status;
     atomic_fetch_add(&engine->syncs, 1);
@@ -206,7 +226,9 @@ static enum coffer_status commit_some(struct local_engine *engine, struct local_
     struct engine_op **ops, size_t count, bool only_deletions, struct error *err)
 {
     uint64_t bytes;
-    size_t gathered = local_gather(engine, lane, ops, count, only_deletions, &bytes);
+    size_t gathered;
+    enum coffer_status unread =
+        local_gather(engine, lane, ops, count, only_deletions, &gathered, &bytes, err);
     enum coffer_status status = COFFER_OK;
 
     if (gathered > 0)
@@ -214,12 +236,9 @@ static enum coffer_status commit_some(struct local_engine *engine, struct local_
     for (size_t i = 0; i < gathered; i++)
         lane->records[i].op->status = status;
     local_release_records(lane, gathered);
-    if (status == COFFER_OK && gathered < count && !only_deletions)
-        status = error_set(err, COFFER_CONTENT_TOO_LARGE, "a batch takes more than %llu MiB",
-            (unsigned long long)(RECORD_PAYLOAD_MAX >> 20));
     if (status == COFFER_OK)
         local_flush_index_sometimes(engine, gathered, bytes);
-    return status;
+    return status == COFFER_OK ? unread : status;
 }
 
 enum coffer_status local_commit(

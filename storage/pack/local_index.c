@@ -98,8 +98,8 @@ static enum coffer_status publish_record(struct publication *at, size_t i, struc
 {
     const struct lane_record *record = &at->lane->records[i];
     struct engine_op *op = record->op;
-    bool in_pieces = op->kind == ENGINE_DROP ||
-                     (op->kind == ENGINE_DELETE && op->key_count >= APPLY_STEPS_AT_ONCE);
+    bool in_pieces =
+        op->kind == ENGINE_DROP || (op->kind == ENGINE_DELETE && op->keys.count > APPLY_AT_ONCE);
     enum coffer_status status = COFFER_OK;
 
     if (in_pieces && at->batched > 0)
@@ -112,8 +112,7 @@ static enum coffer_status publish_record(struct publication *at, size_t i, struc
     case ENGINE_MANIFEST:
         return publish_chunk(&at->applier, record, at->pack->id, err);
     case ENGINE_DELETE:
-        status = apply_delete_all(&at->applier, (const uint8_t *)op->keys, op->key_count,
-            record->header.lsn, &op->deleted, err);
+        status = apply_delete_all(&at->applier, &op->keys, record->header.lsn, &op->deleted, err);
         break;
     case ENGINE_BATCH:
         return publish_batch(at, i, err);
@@ -126,12 +125,17 @@ static enum coffer_status publish_record(struct publication *at, size_t i, struc
 }
 
 /* Rows that the batch changed or deleted must not be found in the cache any more. */
-static void drop_cached_rows(struct local_engine *engine, const struct engine_op *op)
+static void drop_cached_rows(struct local_engine *engine, const struct lane_record *record)
 {
+    const struct engine_op *op = record->op;
+    const struct digest *keys = (const struct digest *)record->payload;
+
     if (op->replace)
         row_cache_drop(engine->rows, &op->key);
-    for (size_t i = 0; op->kind == ENGINE_DELETE && i < op->key_count; i++)
-        row_cache_drop(engine->rows, &op->keys[i]);
+    if (op->kind != ENGINE_DELETE || op->keys.count > APPLY_AT_ONCE)
+        return; /* apply_delete_all() has done it for so many */
+    for (size_t i = 0; i < op->keys.count; i++)
+        row_cache_drop(engine->rows, &keys[i]);
 }
 
 enum coffer_status local_publish(
@@ -139,7 +143,10 @@ enum coffer_status local_publish(
 {
     struct publication at = {.lane = lane,
         .pack = pack_writer_pack(lane->writer),
-        .applier = {.index = engine->index, .batch = lane->batch, .packs = engine->packs},
+        .applier = {.index = engine->index,
+            .batch = lane->batch,
+            .packs = engine->packs,
+            .rows = engine->rows},
         .count = count};
     enum coffer_status status = COFFER_OK;
 
@@ -154,7 +161,7 @@ enum coffer_status local_publish(
     index_batch_clear(lane->batch);
     touched_clear(&lane->touched);
     for (size_t i = 0; i < count; i++)
-        drop_cached_rows(engine, lane->records[i].op);
+        drop_cached_rows(engine, &lane->records[i]);
     if (status == COFFER_OK)
         atomic_fetch_add(&engine->chunks, (uint64_t)at.applier.written_chunks);
     else

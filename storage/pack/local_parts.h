@@ -23,7 +23,8 @@ struct lane_record {
     struct record_header header; /* nonce, lsn and durable come with the place in a pack */
     uint64_t offset;
     uint8_t *start;         /* where the header goes: before the payload, or own_header */
-    const uint8_t *payload; /* its first payload_size bytes; `rest` are the others */
+    const uint8_t *payload; /* its first payload_size bytes; `rest` are the others. NULL: keys of
+                               the operation, too many to be in memory */
     uint64_t payload_size;
     struct slice rest;
     struct slice section; /* BATCH: the rows section, which is `rest` or the payload */
@@ -85,10 +86,12 @@ void local_lane_grow(struct local_lane *lane, size_t count);
 void local_lane_release(struct local_lane *lane);
 /* Only makes room: what goes on when the disk is full. */
 bool local_is_deletion(const struct engine_op *op);
-/* Make the operations of one sort (all, or on a full disk the deletions) the lane's records; how
- * many, and the bytes they take. One that is too large gets its status and no record. */
-size_t local_gather(struct local_engine *engine, struct local_lane *lane, struct engine_op **ops,
-    size_t count, bool only_deletions, uint64_t *bytes);
+/* Make the operations of one sort (all, or on a full disk the deletions) the lane's records: so
+ * many, which take so many bytes. One that is too large, or whose keys cannot be read, gets its
+ * status, which is also the result, and no record. */
+enum coffer_status local_gather(struct local_engine *engine, struct local_lane *lane,
+    struct engine_op **ops, size_t count, bool only_deletions, size_t *gathered, uint64_t *bytes,
+    struct error *err);
 /* Encode the header; fill up to VECTORS_PER_RECORD vectors, and tell how many. */
 size_t local_lay_out(struct lane_record *record, struct iovec *vectors);
 void local_release_records(struct local_lane *lane, size_t count);

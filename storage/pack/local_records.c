@@ -10,6 +10,7 @@
 #include "storage/base/checksum.h"
 #include "storage/base/invariant.h"
 #include "storage/pack/local_parts.h"
+#include "storage/pack/tombstone.h"
 
 enum { SCRATCH_KEPT_MAX = 1 << 20 };
 
@@ -151,11 +152,13 @@ static void fill_batch(
     record->in_place = true;
 }
 
-static void fill_record(
-    struct local_engine *engine, struct local_lane *lane, struct lane_record *record)
+/* Not COFFER_OK: the operation cannot even be read. */
+static enum coffer_status fill_record(struct local_engine *engine, struct local_lane *lane,
+    struct lane_record *record, struct error *err)
 {
     const struct engine_op *op = record->op;
     struct record_header *header = &record->header;
+    enum coffer_status status;
 
     switch (op->kind) {
     case ENGINE_PUT:
@@ -176,9 +179,12 @@ static void fill_record(
         break;
     case ENGINE_DELETE:
         header->type = RECORD_TOMBSTONE;
-        record->payload = (const uint8_t *)op->keys;
-        record->payload_size = header->raw_size = op->key_count * DIGEST_SIZE;
-        break;
+        record->start = record->own_header;
+        status = tombstone_load(&op->keys, &record->owned, &header->checksum, err);
+        record->payload = record->owned;
+        record->payload_size = header->raw_size = op->keys.count * DIGEST_SIZE;
+        header->stored_size = record->payload_size;
+        return status;
     case ENGINE_BATCH:
         header->type = RECORD_BATCH;
         fill_batch(engine, lane, record);
@@ -194,6 +200,7 @@ static void fill_record(
         header->checksum = checksum_once(record->payload, (size_t)record->payload_size);
     record->start = record->in_place ? (uint8_t *)(uintptr_t)record->payload - RECORD_HEADER_SIZE
                                      : record->own_header;
+    return COFFER_OK;
 }
 
 /* A record that no reader would believe must not be written. */
@@ -203,28 +210,48 @@ static bool is_too_large(const struct engine_op *op)
            batch_section_size(op) + (op->has_block ? op->size : 0) > RECORD_PAYLOAD_MAX;
 }
 
-size_t local_gather(struct local_engine *engine, struct local_lane *lane, struct engine_op **ops,
-    size_t count, bool only_deletions, uint64_t *bytes)
+/* One operation as a record, or why it cannot be one. */
+static enum coffer_status make_record(struct local_engine *engine, struct local_lane *lane,
+    struct lane_record *record, struct engine_op *op, struct error *err)
 {
-    size_t gathered = 0;
+    enum coffer_status status;
 
+    memset(record, 0, sizeof(*record));
+    record->op = op;
+    if (is_too_large(op))
+        return error_set(err, COFFER_CONTENT_TOO_LARGE, "a batch takes more than %llu MiB",
+            (unsigned long long)(RECORD_PAYLOAD_MAX >> 20));
+    status = fill_record(engine, lane, record, err);
+    if (status != COFFER_OK) {
+        free(record->owned);
+        record->owned = NULL;
+    }
+    return status;
+}
+
+enum coffer_status local_gather(struct local_engine *engine, struct local_lane *lane,
+    struct engine_op **ops, size_t count, bool only_deletions, size_t *gathered, uint64_t *bytes,
+    struct error *err)
+{
+    enum coffer_status first = COFFER_OK;
+
+    *gathered = 0;
     *bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        struct lane_record *record = &lane->records[gathered];
+        struct lane_record *record = &lane->records[*gathered];
+        enum coffer_status status;
 
         if (only_deletions && !local_is_deletion(ops[i]))
             continue;
-        if (is_too_large(ops[i])) {
-            ops[i]->status = COFFER_CONTENT_TOO_LARGE;
+        status = make_record(engine, lane, record, ops[i], err);
+        if (status != COFFER_OK) {
+            ops[i]->status = first = status;
             continue;
         }
-        memset(record, 0, sizeof(*record));
-        record->op = ops[i];
-        fill_record(engine, lane, record);
         *bytes += record_size(record->header.stored_size);
-        gathered++;
+        (*gathered)++;
     }
-    return gathered;
+    return first;
 }
 
 void local_release_records(struct local_lane *lane, size_t count)

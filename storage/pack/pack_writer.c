@@ -31,6 +31,7 @@ struct pack_writer {
     char name[PACK_NAME_SIZE];
     uint64_t nonce;
     uint64_t end, durable, allocated; /* bytes of the file */
+    uint64_t ahead;                   /* bytes behind `end`, of records that are not whole yet */
     uint32_t *offsets;                /* of the records, / RECORD_ALIGNMENT */
     size_t count, capacity;
     bool poisoned;
@@ -233,31 +234,45 @@ enum coffer_status pack_writer_reserve(
 static enum coffer_status write_records(
     struct pack_writer *writer, struct iovec *vectors, size_t count, struct error *err)
 {
+    uint64_t at = writer->end + writer->ahead;
     int fault = fault_errno(FAULT_PACK_WRITE);
 
     if (fault != 0) {
-        if (fault == FAULT_SHORT && file_write_all(writer->pack->fd, vectors, (count + 1) / 2,
-                                        writer->end, writer->name, err) == COFFER_OK)
+        if (fault == FAULT_SHORT && file_write_all(writer->pack->fd, vectors, (count + 1) / 2, at,
+                                        writer->name, err) == COFFER_OK)
             fault = EIO;
         errno = fault == FAULT_SHORT ? EIO : fault;
         return error_errno(err, "write pack %s", writer->name);
     }
-    return file_write_all(writer->pack->fd, vectors, count, writer->end, writer->name, err);
+    return file_write_all(writer->pack->fd, vectors, count, at, writer->name, err);
+}
+
+enum coffer_status pack_writer_write(struct pack_writer *writer, struct iovec *vectors,
+    size_t vector_count, uint64_t bytes, struct error *err)
+{
+    enum coffer_status status;
+
+    invariant(!writer->poisoned && writer->end + writer->ahead + bytes <= writer->allocated);
+    status = write_records(writer, vectors, vector_count, err);
+    if (status == COFFER_OK)
+        writer->ahead += bytes;
+    return status;
 }
 
 enum coffer_status pack_writer_append(struct pack_writer *writer, struct iovec *vectors,
     size_t vector_count, uint64_t bytes, const uint64_t *sizes, size_t records, struct error *err)
 {
-    enum coffer_status status;
+    enum coffer_status status = pack_writer_write(writer, vectors, vector_count, bytes, err);
+    uint64_t whole = writer->end + writer->ahead;
 
-    invariant(!writer->poisoned && writer->end + bytes <= writer->allocated);
-    status = write_records(writer, vectors, vector_count, err);
     if (status != COFFER_OK)
         return status;
     for (size_t i = 0; i < records; i++) {
         remember(writer, writer->end);
         writer->end += sizes[i];
     }
+    invariant(writer->end == whole);
+    writer->ahead = 0;
     return COFFER_OK;
 }
 

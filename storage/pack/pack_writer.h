@@ -46,7 +46,12 @@ uint64_t pack_writer_durable(const struct pack_writer *writer); /* everything be
  * COFFER_DISK_FULL. */
 MUST_USE enum coffer_status pack_writer_reserve(
     struct pack_writer *writer, uint64_t bytes, bool spare, uint64_t reserve, struct error *err);
-/* Append `records` whole records, `bytes` in all, whose sizes are in `sizes` (modifies vectors). */
+/* Write the next `bytes` of records that pack_writer_append() is told of later (changes vectors).
+ */
+MUST_USE enum coffer_status pack_writer_write(struct pack_writer *writer, struct iovec *vectors,
+    size_t vector_count, uint64_t bytes, struct error *err);
+/* Append `records` whole records, whose sizes are in `sizes`: write their last `bytes`, which are
+ * all of them unless pack_writer_write() was called (modifies vectors). */
 MUST_USE enum coffer_status pack_writer_append(struct pack_writer *writer, struct iovec *vectors,
     size_t vector_count, uint64_t bytes, const uint64_t *sizes, size_t records, struct error *err);
 MUST_USE enum coffer_status pack_writer_sync(struct pack_writer *writer, struct error *err);

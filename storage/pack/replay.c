@@ -148,12 +148,13 @@ static enum coffer_status room_for_batch(
 static enum coffer_status apply_tombstone(
     struct recovery *recovery, const struct pack_scan_item *item, struct error *err)
 {
+    const struct key_source keys = key_source_array((const struct digest *)item->payload,
+        item->payload == NULL ? 0 : (size_t)(item->header.stored_size / DIGEST_SIZE));
     enum coffer_status status = write_batch(recovery, err);
     uint64_t deleted;
 
-    if (status == COFFER_OK && item->payload != NULL)
-        status = apply_delete_all(&recovery->applier, item->payload,
-            (size_t)(item->header.stored_size / DIGEST_SIZE), item->header.lsn, &deleted, err);
+    if (status == COFFER_OK)
+        status = apply_delete_all(&recovery->applier, &keys, item->header.lsn, &deleted, err);
     recovery->batched = BATCH_RECORDS_MAX; /* its keys are not marked as touched: write it next */
     return status;
 }

@@ -157,7 +157,7 @@ struct engine_op op_segment(
 
 struct engine_op op_delete(const struct digest *keys, size_t count)
 {
-    return (struct engine_op){.kind = ENGINE_DELETE, .keys = keys, .key_count = count};
+    return (struct engine_op){.kind = ENGINE_DELETE, .keys = key_source_array(keys, count)};
 }
 
 void suite_commit(struct suite *suite, unsigned lane, struct engine_op *ops, size_t count)

@@ -417,7 +417,7 @@ enum coffer_status store_delete(struct store *store, const struct digest *keys, 
     enum coffer_status status;
 
     gate_init(&gate);
-    status = removal_begin(store, keys, count, gate_waker(&gate), &removal, err);
+    status = removal_begin(store, key_source_array(keys, count), gate_waker(&gate), &removal, err);
     if (status == COFFER_OK) {
         while ((status = removal_finish(removal, err)) == COFFER_AGAIN)
             gate_wait(&gate);
