@@ -46,7 +46,7 @@ int appender_open(struct appender *appender, struct coffer_client *client, char 
 }
 
 static int read_receipt(const struct appender *appender, const struct call_answer *answer,
-    size_t size, struct coffer_receipt *receipt, struct coffer_error *err)
+    uint64_t size, struct coffer_receipt *receipt, struct coffer_error *err)
 {
     json_t *json = call_json(answer, err);
     int result = 0;
@@ -60,9 +60,10 @@ static int read_receipt(const struct appender *appender, const struct call_answe
         .version = (uint64_t)json_integer_value(json_object_get(json, "version")),
     };
     json_decref(json);
-    if (receipt->length != size || (appender->has_offset && receipt->offset != appender->offset))
+    if ((size != SIZE_UNKNOWN && receipt->length != size) ||
+        (appender->has_offset && receipt->offset != appender->offset))
         result = failure(err, "bad_answer",
-            "%zu bytes were sent for offset %" PRIu64 ", %" PRIu64 " are said to be at %" PRIu64,
+            "%" PRIu64 " bytes sent for offset %" PRIu64 " are said to be %" PRIu64 " at %" PRIu64,
             size, appender->offset, receipt->length, receipt->offset);
     return result;
 }
@@ -70,11 +71,22 @@ static int read_receipt(const struct appender *appender, const struct call_answe
 int appender_send(struct appender *appender, const void *data, size_t size, bool lines,
     struct coffer_receipt *receipt, struct coffer_error *err)
 {
+    const struct appender_body body = {.data = data, .size = size};
+
+    return appender_send_body(appender, &body, lines, receipt, err);
+}
+
+int appender_send_body(struct appender *appender, const struct appender_body *body, bool lines,
+    struct coffer_receipt *receipt, struct coffer_error *err)
+{
+    uint64_t size = body->file != NULL ? file_left(body->file) : body->size;
     struct request request = {.method = "POST",
         .path = appender->path,
         .type = lines ? "application/x-ndjson" : "application/octet-stream",
-        .body = size > 0 ? data : "",
-        .size = size,
+        .body = body->size > 0 ? body->data : "",
+        .size = body->size,
+        .file = body->file,
+        .file_size = size,
         .once = !appender->has_offset};
     struct coffer_receipt own;
     struct call_answer answer;
@@ -94,11 +106,12 @@ int appender_send(struct appender *appender, const void *data, size_t size, bool
         request.headers[count++] = transaction;
     }
     request.headers[count] = durability_line(appender->durability);
+    receipt = receipt == NULL ? &own : receipt;
     result = call_send(appender->client, &request, NULL, NULL, &answer, err);
     if (result == 0)
-        result = read_receipt(appender, &answer, size, receipt == NULL ? &own : receipt, err);
+        result = read_receipt(appender, &answer, size, receipt, err);
     if (result == 0) {
-        appender->offset += size;
+        appender->offset += receipt->length;
         if (answer.ticket[0] != '\0')
             (void)snprintf(appender->ticket, sizeof(appender->ticket), "%s", answer.ticket);
     }

@@ -138,6 +138,21 @@ static void test_repeated(void **state)
     assert_int_equal(fixture->requests, ARRAY_COUNT(steps) + 1);
 }
 
+/* An impatient client gives up at once as long as nothing ever answered, and not later. */
+static void test_impatient(void **state)
+{
+    static const struct step steps[] = {{.fault = SCRIPT_DROP}, {.fault = SCRIPT_DROP}};
+    const struct coffer_options options = {.impatient = true};
+    struct fixture *fixture = *state;
+
+    open_client(fixture, &options);
+    assert_int_equal(call(fixture, steps, 1), -1);
+    assert_int_equal(fixture->clock.count, 0);
+    assert_int_equal(call(fixture, NULL, 0), 0);
+    assert_int_equal(call(fixture, steps, 2), 0);
+    assert_true(fixture->clock.count > 0);
+}
+
 static void test_pauses(void **state)
 {
     static const struct step busy[] = {{.status = 503}, {.status = 503}, {.status = 503},
@@ -440,6 +455,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_repeated, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_impatient, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pauses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_patience_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_repeated, setup, teardown),

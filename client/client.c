@@ -87,6 +87,7 @@ static bool set_options(struct coffer_client *client, const struct coffer_option
         options->connect_timeout != 0 ? options->connect_timeout : CONNECT_TIMEOUT_S;
     client->timeout = options->timeout != 0 ? options->timeout : TIMEOUT_S;
     client->patience_ms = 0;
+    client->impatient = options->impatient;
     if (!options->no_retry)
         client->patience_ms =
             UINT64_C(1000) * (options->patience != 0 ? options->patience : PATIENCE_S);

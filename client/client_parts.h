@@ -9,6 +9,7 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "client/coffer.h"
 
@@ -38,6 +39,8 @@ struct coffer_client {
     char *key, *ca_file, *user_agent;
     unsigned connect_timeout, timeout; /* s */
     uint64_t patience_ms;              /* 0: no retry */
+    bool impatient;                    /* ... until the server has answered once */
+    atomic_bool reached;               /* it has */
     struct client_clock clock;
 
     pthread_mutex_t lock;

@@ -27,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -73,6 +74,8 @@ struct coffer_options {       /* zero is the default of each */
     unsigned timeout;         /* seconds in which nothing moves; default 60 */
     unsigned patience;        /* seconds for which a request is sent again; default 60 */
     bool no_retry;            /* none at all */
+    bool impatient;           /* none before the server has answered once: who mistyped its URL
+                                 wants to know at once */
 };
 
 /* `url`: http://HOST:PORT, https://..., unix:PATH of a socket; NULL: http://127.0.0.1:8420. Nothing
@@ -92,6 +95,14 @@ int coffer_call(struct coffer_client *client, const char *method, const char *pa
 typedef int coffer_visit(void *context, const char *item);
 int coffer_pages(struct coffer_client *client, const char *path, coffer_visit *visit, void *context,
     struct coffer_error *err);
+
+/* The body of the answer to a GET, as a file to be read once, and not resumed when it is cut. */
+FILE *coffer_body_open(struct coffer_client *client, const char *path, struct coffer_error *err);
+/* From a stream of this library that is read: what is there now, at least one byte; 0: its end; -1:
+ * err is filled. Not to be mixed with stdio's reading of the same stream. */
+ssize_t coffer_stream_read(FILE *stream, void *data, size_t size, struct coffer_error *err);
+/* Where such a stream ends, if that is known; else UINT64_MAX. */
+uint64_t coffer_stream_size(FILE *stream);
 
 /* ---- chunks ---- */
 
@@ -196,6 +207,32 @@ struct coffer_channel_info {
 int coffer_channel_info(struct coffer_client *client, const char *dataset, const char *channel,
     struct coffer_channel_info *info, struct coffer_error *err);
 
+struct coffer_receipt {
+    uint64_t offset, length; /* bytes of the channel */
+    uint64_t record;         /* number of the first record */
+    uint64_t version;        /* 0: in a transaction, or buffered */
+};
+
+struct coffer_append_options { /* zero is the default of each */
+    bool per_line;             /* each line is a record; else all of it is one */
+    bool has_offset;           /* only if the channel ends there, and then exactly once */
+    uint64_t offset;
+    uint64_t epoch;          /* not 0: only if nobody has claimed the channel since */
+    const char *transaction; /* its id */
+    enum coffer_durability durability;
+};
+
+/* One append, of any size, whole or not there, without a stream's care: one without an offset that
+ * gets no answer fails with `answer_lost`, and may be there. `options` and `receipt` may be NULL.
+ */
+int coffer_append(struct coffer_client *client, const char *dataset, const char *channel,
+    const void *data, size_t size, const struct coffer_append_options *options,
+    struct coffer_receipt *receipt, struct coffer_error *err);
+/* The same from a file's position to its end. What breaks while a pipe is sent is an error. */
+int coffer_append_file(struct coffer_client *client, const char *dataset, const char *channel,
+    FILE *file, const struct coffer_append_options *options, struct coffer_receipt *receipt,
+    struct coffer_error *err);
+
 /* ---- channels, as streams ---- */
 
 struct coffer_transaction;
@@ -263,11 +300,6 @@ int coffer_channel_flush(FILE *stream, struct coffer_error *err);
  */
 int coffer_stream_error(FILE *stream, struct coffer_error *err);
 
-struct coffer_receipt {
-    uint64_t offset, length; /* bytes of the channel */
-    uint64_t record;         /* number of the first record */
-    uint64_t version;        /* 0: in a transaction, or buffered */
-};
 /* Append exactly these bytes, of any size, as one record, after what was written before; returns
  * when it is as durable as the stream asks. `receipt` may be NULL. */
 int coffer_channel_append(FILE *stream, const void *data, size_t size,

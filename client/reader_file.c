@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/failure.h"
 #include "client/stream_file.h"
@@ -61,6 +62,39 @@ static int reader_error(struct stream_file *stream, struct coffer_error *err)
     const struct body_reader *reader = ((struct reader_file *)stream)->reader;
 
     return reader->failed ? failure_copy(err, &reader->err) : 0;
+}
+
+ssize_t coffer_stream_read(FILE *stream, void *data, size_t size, struct coffer_error *err)
+{
+    struct stream_file *found = stream_file_find(stream);
+    struct body_reader *reader;
+    ssize_t got;
+
+    if (found == NULL || found->writer != NULL)
+        return failure(err, "bad_argument", "this FILE is not a stream that is read");
+    flockfile(stream);
+    reader = ((struct reader_file *)found)->reader;
+    got = body_reader_read(reader, data, size);
+    if (got < 0)
+        (void)failure_copy(err, &reader->err);
+    funlockfile(stream);
+    return got;
+}
+
+uint64_t coffer_stream_size(FILE *stream)
+{
+    struct stream_file *found = stream_file_find(stream);
+
+    if (found == NULL || found->writer != NULL)
+        return UINT64_MAX;
+    return ((struct reader_file *)found)->reader->source.end;
+}
+
+FILE *coffer_body_open(struct coffer_client *client, const char *path, struct coffer_error *err)
+{
+    const struct reader_source source = {.path = strdup(path), .end = SIZE_UNKNOWN};
+
+    return reader_file_open(client, &source, err);
 }
 
 FILE *reader_file_open(

@@ -26,6 +26,8 @@ bool retry_pause(struct retry *retry, unsigned retry_after_s)
     const struct client_clock *clock = &retry->client->clock;
     uint64_t now = clock->now_ms(clock->context), pause;
 
+    if (retry->client->impatient && !atomic_load(&retry->client->reached))
+        return false;
     if (retry->tries == 0)
         retry->started_ms = now;
     pause = pause_length(retry, retry_after_s);

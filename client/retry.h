@@ -1,7 +1,8 @@
 /*
  * retry.h - when to try again: pauses that double from 50 ms to 5 s, each shortened at random by up
  * to half, so that clients that lost the same server do not come back at once; at least what the
- * server's Retry-After says; and no more once the patience of the client is used up.
+ * server's Retry-After says; and no more once the patience of the client is used up, nor for an
+ * impatient client as long as no answer at all ever came.
  */
 #pragma once
 

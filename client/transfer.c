@@ -41,6 +41,7 @@ static size_t on_head(char *data, size_t one, size_t size, void *context)
         (void)curl_easy_getinfo(transfer->connection->easy, CURLINFO_RESPONSE_CODE, &status);
         transfer->status = (int)status;
         transfer->head_done = status >= 200;
+        atomic_store_explicit(&transfer->client->reached, true, memory_order_relaxed);
     }
     return one * size;
 }

@@ -326,6 +326,71 @@ static void test_follow(void **state)
     assert_int_equal(follower.result, 0);
 }
 
+/* ---- appends by themselves ---- */
+
+static void read_some(const char *channel, const char *wanted)
+{
+    struct coffer_error err;
+    FILE *stream = coffer_channel_open(direct, "appended", channel, "r", NULL, &err);
+    char found[256];
+    size_t size = 0;
+    ssize_t got;
+
+    assert_non_null(stream);
+    assert_int_equal(coffer_stream_size(stream), strlen(wanted));
+    while ((got = coffer_stream_read(stream, found + size, 3, &err)) > 0)
+        size += (size_t)got;
+    assert_int_equal(got, 0);
+    assert_int_equal(size, strlen(wanted));
+    assert_memory_equal(found, wanted, size);
+    (void)fclose(stream);
+}
+
+static void test_append(void **state)
+{
+    struct coffer_append_options options = {.per_line = true};
+    struct coffer_receipt receipt;
+    struct coffer_error err;
+    FILE *file = tmpfile(), *body;
+    char text[256];
+
+    (void)state;
+    assert_int_equal(coffer_dataset_create(direct, "appended", NULL, NULL, &err), 0);
+    assert_int_equal(
+        coffer_append(direct, "appended", "a", "1\n2\n", 4, &options, &receipt, &err), 0);
+    assert_int_equal(receipt.record, 0);
+    (void)fputs("not this, three", file);
+    (void)fseek(file, 10, SEEK_SET);
+    options = (struct coffer_append_options){.has_offset = true, .offset = 4};
+    /* Said where it belongs, it is there once, whatever the network does. */
+    for (int i = 0; i < 20; i++) {
+        (void)fseek(file, 10, SEEK_SET);
+        assert_int_equal(
+            coffer_append_file(faulty, "appended", "a", file, &options, &receipt, &err), 0);
+        assert_int_equal(receipt.offset, 4);
+        assert_int_equal(receipt.length, 5);
+        assert_int_equal(receipt.record, 2);
+    }
+    (void)fclose(file);
+    options.offset = 3;
+    assert_int_equal(coffer_append(direct, "appended", "a", "x", 1, &options, NULL, &err), -1);
+    assert_string_equal(err.code, "offset_mismatch");
+    assert_int_equal(err.offset, 9);
+    read_some("a", "1\n2\nthree");
+    body = coffer_body_open(direct, "/v1/datasets/appended/channels/a", &err);
+    assert_non_null(body);
+    assert_int_equal(coffer_stream_size(body), UINT64_MAX);
+    assert_int_equal(fread(text, 1, sizeof(text), body), 9);
+    (void)fclose(body);
+    body = coffer_body_open(direct, "/v1/nowhere", &err);
+    assert_non_null(body); /* it is asked for when it is read */
+    assert_int_equal(coffer_stream_read(body, text, 1, &err), -1);
+    assert_string_equal(err.code, "no_such_path");
+    (void)fclose(body);
+    assert_int_equal(coffer_stream_read(stdin, text, 1, &err), -1);
+    assert_string_equal(err.code, "bad_argument");
+}
+
 int main(void)
 {
     const char *text = getenv("COFFER_TEST_SEED");
@@ -337,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_buffered),
         cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_append),
     };
     char listen[256];
     int failed;

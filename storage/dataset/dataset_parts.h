@@ -202,6 +202,7 @@ struct transaction {
     struct waiter *waiters;        /* for the phase to change, or a member to be ready */
     struct lane_op lane_op;        /* for its rows; one at a time */
     bool rows_pushed;              /* those of this phase */
+    bool hurried;                  /* what was staged is wanted */
     bool blocks_forgotten;
     struct publication publication;
     struct row_batch rows;

@@ -225,12 +225,10 @@ void transaction_abort_begin(struct transaction *transaction, const char *reason
     transaction_release_streams(transaction);
 }
 
-/* Whether nothing staged, and nothing before it on its channels, is under way; what is, hurries. */
-static bool all_settled(struct transaction *transaction)
+/* What is staged, and what is before it on its channels, is wanted now. Once: no more will come. */
+static void hurry_members(struct transaction *transaction)
 {
-    bool settled = transaction->outstanding == 0;
-
-    for (size_t i = 0; i < transaction->member_count; i++) {
+    for (size_t i = 0; i < transaction->member_count && !transaction->hurried; i++) {
         struct member *member = transaction->members[i];
         struct stream *stream = member->stream;
 
@@ -238,9 +236,20 @@ static bool all_settled(struct transaction *transaction)
             lane_hurry_op(stream->lane, &member->gather->lane_op);
         if (stream->gather != NULL)
             lane_hurry_op(stream->lane, &stream->gather->lane_op);
-        settled = settled && stream->gather == NULL && stream->flight == NULL;
-        if (!settled)
-            lane_hurry(stream->lane);
+        lane_hurry(stream->lane);
+    }
+    transaction->hurried = true;
+}
+
+/* Whether nothing staged, and nothing before it on its channels, is under way. */
+static bool all_settled(const struct transaction *transaction)
+{
+    bool settled = transaction->outstanding == 0;
+
+    for (size_t i = 0; i < transaction->member_count && settled; i++) {
+        const struct stream *stream = transaction->members[i]->stream;
+
+        settled = stream->gather == NULL && stream->flight == NULL;
     }
     return settled;
 }
@@ -279,6 +288,8 @@ static struct block_id *advance(
         transaction->end_status = transaction->failure;
         transaction_abort_begin(transaction, "what was staged could not be made durable");
     }
+    if (transaction->phase == PHASE_SYNCING || transaction->phase == PHASE_ABORTING)
+        hurry_members(transaction);
     if (transaction->phase == PHASE_SYNCING && all_settled(transaction)) {
         (void)fault_errno(FAULT_COMMIT_SYNCED);
         transaction->phase = PHASE_COMMITTING;
@@ -293,11 +304,6 @@ static struct block_id *advance(
             return blocks;
         }
         transaction_push_rows(transaction);
-    } else if (transaction->phase == PHASE_ABORTING) {
-        for (size_t i = 0; i < transaction->member_count; i++)
-            if (transaction->members[i]->gather != NULL)
-                lane_hurry_op(transaction->members[i]->stream->lane,
-                    &transaction->members[i]->gather->lane_op);
     }
     wake_later(wakes, &transaction->waiters); /* they look again */
     return blocks;

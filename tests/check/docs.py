@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Links of *.md lead somewhere, and tables made from .def files are what those files say.
 
-A table stands in any .md between <!-- table:NAME --> and <!-- end table -->. --write makes them
+Whole pages are made from cli/commands.def. A table stands in any .md between <!-- table:NAME --> and <!-- end table -->. --write makes them
 anew (./dev docs), and makes the page of a table that has no place yet.
 """
 
 import re
 import urllib.parse
 
+import cli_pages
 import tree
 
 # --- rows of .def files ----------------------------------------------------------------------
@@ -17,7 +18,8 @@ TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([(),])|([^"(),]+)')
 
 def rows(text, macro):
     """The arguments of each MACRO(...) of a .def file, strings without their quotes."""
-    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.S)
+    text = re.sub(r'("(?:[^"\\\n]|\\.)*")|/\*.*?\*/|//[^\n]*', lambda match: match[1] or "", text,
+                  flags=re.S)
     found = []
     for start in re.finditer(rf"^{macro}\(", text, flags=re.M):
         cells, cell, depth = [], "", 1
@@ -145,6 +147,44 @@ def check_tables(report, root, pages, write):
             report.error(source, 1, f"its table is in no page: {page} wants <!-- table:{name} -->")
 
 
+# --- pages of the command line ---------------------------------------------------------------
+
+COMMANDS = "cli/commands.def"
+
+
+def named_rows(text, macro):
+    """None: the rows and the line MACRO(...) of the comment do not agree."""
+    names, found = columns(text, macro), rows(text, macro)
+    if not names or not found or any(len(row) != len(names) for row in found):
+        return None
+    return [dict(zip(names, row)) for row in found]
+
+
+def check_cli_pages(report, root, write):
+    if not (root / COMMANDS).is_file():
+        return
+    text = (root / COMMANDS).read_text(encoding="utf-8")
+    command_rows, options = named_rows(text, "COMMAND"), named_rows(text, "OPTION")
+    if command_rows is None or options is None:
+        report.error(COMMANDS, 1, "rows and the lines COMMAND(...), OPTION(...) of its comment do not agree")
+        return
+    commands = [cli_pages.Command(row, options) for row in command_rows]
+    everybody = [option for option in options if option["command"] == ""]
+    version = re.search(r"^project\(coffer VERSION ([\d.]+)", (root / "CMakeLists.txt").read_text(), re.M)[1]
+    pages = {"docs/cli.md": cli_pages.markdown_page(commands, everybody),
+             "docs/coffer.1": cli_pages.man_page(commands, everybody, version)}
+    for path, fresh in pages.items():
+        page = root / path
+        if page.is_file() and page.read_text(encoding="utf-8") == fresh:
+            continue
+        if write:
+            page.parent.mkdir(exist_ok=True)
+            page.write_text(fresh, encoding="utf-8")
+            print(f"{path}: written")
+        else:
+            report.error(path, 1, f"is not what {COMMANDS} says: ./dev docs")
+
+
 # --- links -----------------------------------------------------------------------------------
 
 FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.S | re.M)
@@ -189,6 +229,7 @@ def main():
     args = tree.arguments(__doc__, ("--write", "write the tables instead of comparing them"))
     report = tree.Report("docs")
     check_tables(report, args.root, tree.files(args.root, ".md"), args.write)
+    check_cli_pages(report, args.root, args.write)
     pages = tree.files(args.root, ".md")
     for path in pages:
         check_links(report, args.root, path)

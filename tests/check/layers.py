@@ -72,7 +72,7 @@ OWNERS = [
 # The C library and the kernel; anything else in <> is third-party and needs an owner above.
 SYSTEM = re.compile(
     r"(sys|linux|net|netinet|arpa|asm)/[a-z_0-9]+\.h"
-    r"|(assert|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|float|fnmatch|ftw|getopt|glob|grp"
+    r"|(assert|ctype|dirent|dlfcn|endian|errno|execinfo|fcntl|float|fnmatch|fts|ftw|getopt|glob|grp"
     r"|ifaddrs|inttypes|limits|locale|malloc|math|mntent|netdb|poll|pthread|pwd|regex|sched|search"
     r"|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib"
     r"|stdnoreturn|string|strings|sysexits|syslog|termios|threads|time|uchar|ucontext|unistd|utime"

@@ -20,6 +20,12 @@ PAGE = ("# Options\n\n<!-- table:options -->\n\n"
         "| flag | variable | config key | default | values | meaning |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         f"{OPTION_ROW} seal a pack here |\n\n<!-- end table -->\n")
+COMMANDS = """/* COMMAND(name, function, arguments, least, most, summary, details, example)
+ * OPTION(command, name, letter, kind, value, help) */
+OPTION("", "help", 'h', FLAG, "", "help")
+COMMAND("ls", ls, "", 0, 0, "list", "", "coffer ls")
+"""
+PROJECT = "project(coffer VERSION 0.1.0 LANGUAGES C)\n"
 GOOD = {
     "storage/base/part.h": HEADER,
     "storage/base/part.c": SOURCE,
@@ -69,6 +75,7 @@ WRONG = [
     ("docs.py", {"docs/options.md": PAGE.replace("1GiB", "2GiB")}, "not what its .def says"),
     ("docs.py", {"docs/options.md": "# Options\n"}, "its table is in no page"),
     ("docs.py", {"server/options.def": OPTIONS.replace(' LIVE,', "")}, "do not agree"),
+    ("docs.py", {"cli/commands.def": COMMANDS, "CMakeLists.txt": PROJECT}, "is not what cli/commands.def says"),
     ("shell.sh", {"tests/b.sh": "#!/bin/sh\ncd $1\n"}, "SC2086"),
     ("tidy.py", {"api/b.c": "int f(int);\nint f(int x)\n{\n    if (x);\n        return 1;\n}\n"},
      "bugprone-suspicious-semicolon"),

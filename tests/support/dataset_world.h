@@ -65,6 +65,7 @@ extern const char *const world_names[SLOTS];
         (void)err;                                                                                 \
     } while (0)
 
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): it is a name */
 #define EACH_SIDE(e) for (unsigned e = 0; e < MODEL_ENGINES; e++)
 
 unsigned world_below(struct world *world, unsigned limit);
