@@ -327,7 +327,7 @@ static void test_refused(void **state)
     driver_refused(&fixture->service, (struct driver_request){.target = "/v1/jobs?after=x"}, 400,
         "bad_request");
     driver_refused(&fixture->service,
-        (struct driver_request){.method = "POST", .target = "/v1/jobs"}, 405, "method_not_allowed");
+        (struct driver_request){.method = "PUT", .target = "/v1/jobs"}, 405, "method_not_allowed");
 }
 
 int main(void)

@@ -78,6 +78,20 @@ static enum coffer_status read_count(
     return COFFER_OK;
 }
 
+static enum coffer_status read_ratio(
+    const struct json_field *field, const json_t *value, const char *what, struct error *err)
+{
+    double ratio = json_number_value(value);
+
+    if (!json_is_number(value))
+        return wrong_type(field, value, what, "a number", err);
+    if (!(ratio >= 0 && ratio <= 1))
+        return error_set(
+            err, COFFER_BAD_REQUEST, "\"%s\" of %s is a number from 0 to 1", field->name, what);
+    *field->into.ratio = ratio;
+    return COFFER_OK;
+}
+
 static enum coffer_status read_seconds(
     const struct json_field *field, const json_t *value, const char *what, struct error *err)
 {
@@ -111,6 +125,8 @@ static enum coffer_status read_field(
         return COFFER_OK;
     case JSON_FIELD_COUNT:
         return read_count(field, value, what, err);
+    case JSON_FIELD_RATIO:
+        return read_ratio(field, value, what, err);
     case JSON_FIELD_SECONDS:
         return read_seconds(field, value, what, err);
     case JSON_FIELD_LIST:

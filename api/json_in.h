@@ -27,6 +27,7 @@ enum json_field_kind {
     JSON_FIELD_WORD, /* one of `words` */
     JSON_FIELD_BOOL,
     JSON_FIELD_COUNT,   /* a whole number from min to max */
+    JSON_FIELD_RATIO,   /* a number from 0 to 1 */
     JSON_FIELD_SECONDS, /* a number of seconds; to nanoseconds, from min to max */
     JSON_FIELD_LIST,
     JSON_FIELD_OBJECT,
@@ -40,6 +41,7 @@ struct json_field {
         unsigned *word; /* its index */
         bool *flag;
         uint64_t *number;
+        double *ratio;
         json_t **json;
     } into;
     uint64_t min, max;
@@ -62,6 +64,10 @@ struct json_field {
     {                                                                                              \
         .name = (field), .kind = JSON_FIELD_COUNT, .into.number = (at), .min = (low),              \
         .max = (high)                                                                              \
+    }
+#define JSON_RATIO(field, at)                                                                      \
+    {                                                                                              \
+        .name = (field), .kind = JSON_FIELD_RATIO, .into.ratio = (at)                              \
     }
 #define JSON_SECONDS(field, at, low, high)                                                         \
     {                                                                                              \

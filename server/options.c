@@ -77,6 +77,23 @@ bool option_parse_time(const char *text, uint64_t *ns)
     return parse_with_unit(text, units, false, ns);
 }
 
+/* "0.5": in millionths, of which nothing smaller is told apart. */
+static bool parse_ratio(const char *text, uint64_t *value)
+{
+    uint64_t whole = 0, part = 0, scale = RATIO_ONE;
+    bool digits = false;
+
+    for (; *text >= '0' && *text <= '9' && whole < RATIO_ONE; text++, digits = true)
+        whole = 10 * whole + (uint64_t)(*text - '0');
+    if (*text == '.')
+        for (text++; *text >= '0' && *text <= '9'; text++, digits = true) {
+            scale /= 10;
+            part += scale * (uint64_t)(*text - '0');
+        }
+    *value = whole * RATIO_ONE + part;
+    return digits && *text == '\0';
+}
+
 static const struct unit no_units[] = {{NULL, 0}};
 
 static bool parse_amount(enum option_type type, const char *text, uint64_t *value)
@@ -85,6 +102,8 @@ static bool parse_amount(enum option_type type, const char *text, uint64_t *valu
         return option_parse_size(text, value);
     if (type == OPTION_TIME)
         return option_parse_time(text, value);
+    if (type == OPTION_RATIO)
+        return parse_ratio(text, value);
     return parse_with_unit(text, no_units, true, value);
 }
 
@@ -159,7 +178,8 @@ static enum coffer_status set_amount(const struct option_row *row, uint64_t *fie
 {
     static const char *const what[] = {[OPTION_SIZE] = "a size (bytes, or KiB, MiB, GiB)",
         [OPTION_TIME] = "a time (ms, s, min)",
-        [OPTION_NUMBER] = "a number"};
+        [OPTION_NUMBER] = "a number",
+        [OPTION_RATIO] = "a ratio (0.5)"};
     uint64_t min, max;
 
     if (!parse_amount(row->type, text, field))
@@ -200,6 +220,7 @@ static enum coffer_status option_set(struct options *options, const struct optio
     case OPTION_SIZE:
     case OPTION_TIME:
     case OPTION_NUMBER:
+    case OPTION_RATIO:
     default:
         return set_amount(row, field, text, place, err);
     }
@@ -273,6 +294,8 @@ static bool value_text(const json_t *value, char text[32], const char **out)
         *out = json_is_true(value) ? "yes" : "no";
     else if (json_is_integer(value))
         (void)snprintf(text, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_real(value))
+        (void)snprintf(text, 32, "%.6f", json_real_value(value));
     else
         return false;
     return true;
@@ -507,6 +530,9 @@ void options_for_store(const struct options *options, struct store_options *stor
     store->channels_max = (unsigned)options->channels_max;
     store->index_cache_size = options->index_cache_size;
     store->io_method = (enum io_method)options->io_method;
+    store->repack_dead_ratio = (double)options->repack_dead_ratio / RATIO_ONE;
+    store->repack_rate = options->repack_rate;
+    store->repack_interval_ns = options->repack_interval;
 }
 
 void options_help(FILE *out)
@@ -516,7 +542,8 @@ void options_help(FILE *out)
         [OPTION_FLAG] = "",
         [OPTION_SIZE] = "SIZE",
         [OPTION_TIME] = "TIME",
-        [OPTION_NUMBER] = "N"};
+        [OPTION_NUMBER] = "N",
+        [OPTION_RATIO] = "0..1"};
 
     (void)fprintf(out,
         "cofferd - an object store that names what it keeps by its SHA-256\n\n"

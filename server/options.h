@@ -29,7 +29,10 @@ typedef bool option_flag;
 typedef uint64_t option_size; /* bytes */
 typedef uint64_t option_time; /* nanoseconds */
 typedef uint64_t option_number;
+typedef uint64_t option_ratio;  /* millionths */
 typedef unsigned option_choice; /* position among the choices */
+
+enum { RATIO_ONE = 1000000 };
 
 #define OPTION_TYPE_TEXT option_text
 #define OPTION_TYPE_LISTEN option_listen
@@ -37,6 +40,7 @@ typedef unsigned option_choice; /* position among the choices */
 #define OPTION_TYPE_SIZE option_size
 #define OPTION_TYPE_TIME option_time
 #define OPTION_TYPE_NUMBER option_number
+#define OPTION_TYPE_RATIO option_ratio
 #define OPTION_TYPE_CHOICE option_choice
 
 struct options {
@@ -67,6 +71,7 @@ enum option_type {
     OPTION_SIZE,
     OPTION_TIME,
     OPTION_NUMBER,
+    OPTION_RATIO,
     OPTION_CHOICE,
 };
 

@@ -109,6 +109,23 @@ struct engine_pack {
     uint64_t bytes, live_bytes, dead_bytes, records, damaged;
 };
 
+/* What compact() is to do, and what it did. */
+struct engine_compaction {
+    double dead_ratio; /* rewrite packs of which so much is dead and can be given back; < 0: none */
+    bool look_only;    /* only say how much there is to do: bytes_worth */
+    bool seal_idle;    /* seal open packs that nobody writes to */
+    bool merge_small;  /* make one pack of several small ones */
+    int compression_level;     /* of what is rewritten: encode it again; 0: as it is */
+    uint64_t bytes_per_second; /* of packs read; 0: as fast as it goes */
+    /* Called often; false: stop soon. */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+    /* Out: */
+    uint64_t packs_sealed, packs_rewritten, packs_written, packs_kept; /* kept: not emptied */
+    uint64_t bytes_read, bytes_written, bytes_removed, records_moved;
+    uint64_t bytes_worth; /* of packs with that dead_ratio */
+};
+
 struct engine {
     const struct engine_ops *ops; /* first member of local_engine and memory_engine */
 };
@@ -134,8 +151,9 @@ struct engine_ops {
         struct engine_row *rows, bool *found, struct error *err);
     enum coffer_status (*find_segment)(struct engine *engine, const struct upload_id *upload,
         uint64_t segment, struct engine_row *row, struct error *err);
-    /* The payload of a row stays readable until unpin(), also when it is deleted meanwhile.
-     * COFFER_DATA_CORRUPT when the row's pack is gone. */
+    /* The payload of a row stays readable until unpin(), also when it is deleted or moved
+     * meanwhile. COFFER_NO_SUCH_CHUNK (err not filled): it was moved or deleted since the row was
+     * looked up, look again. COFFER_DATA_CORRUPT when the row's pack is gone. */
     enum coffer_status (*pin)(struct engine *engine, const struct engine_row *row,
         struct engine_source *source, struct error *err);
     void (*unpin)(struct engine *engine, struct engine_source *source);
@@ -170,6 +188,11 @@ struct engine_ops {
     /* A read found the payload of this row damaged: count it, once. */
     void (*note_damage)(
         struct engine *engine, const struct engine_row *row, const struct digest *key);
+    /* Give back the space of what is dead, while reads and commits go on; NULL: there is never
+     * any. What was done so far stays, whatever it returns. Blocking. COFFER_JOB_CONFLICT: one is
+     * under way; COFFER_DRAINING: stopped by progress(); COFFER_DISK_FULL. */
+    enum coffer_status (*compact)(
+        struct engine *engine, struct engine_compaction *compaction, struct error *err);
     void (*status)(struct engine *engine, struct engine_status *status);
     size_t (*packs)(struct engine *engine, uint64_t after, struct engine_pack *packs, size_t count);
     /* Release everything; no other op may be running. */

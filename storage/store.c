@@ -5,12 +5,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "storage/base/clock.h"
 #include "storage/base/invariant.h"
 #include "storage/chunk/store_parts.h"
 #include "storage/codec/codec.h"
 #include "storage/dataset/dataset_set.h"
 #include "storage/folder.h"
 #include "storage/maintain/job_set.h"
+#include "storage/maintain/upkeep.h"
 #include "storage/memory/memory_engine.h"
 #include "storage/pack/local_engine.h"
 
@@ -57,6 +59,8 @@ void store_options_default(struct store_options *options)
         .datasets_kept = 1024,
         .index_cache_size = 64 << 20,
         .io_method = IO_AUTO,
+        .repack_dead_ratio = 0.5,
+        .repack_interval_ns = (uint64_t)10 * NS_PER_S,
     };
 }
 
@@ -70,6 +74,8 @@ static enum coffer_status check_options(const struct store_options *options, str
         return error_set(err, COFFER_BAD_OPTION,
             "memory_limit must be at least four times segment_size (%llu MiB)",
             (unsigned long long)(4 * options->segment_size >> 20));
+    if (options->repack_dead_ratio < 0 || options->repack_dead_ratio > 1)
+        return error_set(err, COFFER_BAD_OPTION, "repack_dead_ratio must be 0 to 1");
     if (options->channels_max == 0 || options->default_channels > options->channels_max)
         return error_set(err, COFFER_BAD_OPTION,
             "channels_max must be at least 1, and at least default_channels");
@@ -135,6 +141,8 @@ static enum coffer_status open_parts(struct store *store, struct error *err)
         status = dataset_set_create(store, &store->datasets, err);
     if (status == COFFER_OK)
         status = job_set_create(store, &store->jobs, err);
+    if (status == COFFER_OK)
+        store->upkeep = upkeep_create(store);
     return status;
 }
 
@@ -144,6 +152,7 @@ static enum coffer_status release(struct store *store, struct error *err)
     enum coffer_status status = COFFER_OK;
     bool durable;
 
+    upkeep_destroy(store->upkeep);
     job_set_destroy(store->jobs); /* they write until they have stopped */
     dataset_set_quiesce(store->datasets);
     durable = lane_set_destroy(store->lanes);

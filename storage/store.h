@@ -61,6 +61,9 @@ struct store_options {
     unsigned datasets_kept;    /* in memory, beyond those that are in use */
     uint64_t index_cache_size; /* bytes of RocksDB's block cache */
     enum io_method io_method;  /* for cold reads */
+    double repack_dead_ratio;  /* of a pack, from which on it is repacked unasked; 0: never */
+    uint64_t repack_rate;      /* bytes of packs that a repack reads a second; 0: unlimited */
+    uint64_t repack_interval_ns; /* between two looks at what is dead */
 };
 void store_options_default(struct store_options *options);
 

@@ -15,18 +15,6 @@
 #include "storage/base/invariant.h"
 #include "tests/support/dataset_fixture.h"
 
-#define CHECK_STATUS(call, expected)                                                               \
-    do {                                                                                           \
-        struct error error_ = {0};                                                                 \
-        struct error *err = &error_;                                                               \
-        enum coffer_status status_ = (call);                                                       \
-                                                                                                   \
-        if (status_ != (expected))                                                                 \
-            fail_msg("%s: %s (%s), not %s", #call, status_code(status_), error_.text,              \
-                status_code(expected));                                                            \
-        (void)err;                                                                                 \
-    } while (0)
-
 struct state {
     struct store_fixture fixture;
     struct dataset *dataset;

@@ -6,6 +6,7 @@
  * log must list exactly those that were handed out, with what they added. After a crash what was
  * buffered may be there or not, each append whole and none without those before it; all else is as
  * it was.
+ * ctest-labels: slow
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,7 @@
 #include "storage/base/invariant.h"
 #include "tests/support/dataset_world.h"
 
-enum { OPS = 2500, OPS_LONG = 30000, BYTES_MAX = 24 << 20 /* of a dataset */ };
+enum { OPS = 1800, OPS_LONG = 30000, BYTES_MAX = 24 << 20 /* of a dataset */ };
 
 /* ---- datasets ---- */
 

@@ -24,7 +24,7 @@
 #include "tests/support/store_fixture.h"
 
 /* AFTER_SYNC and AFTER_INDEX: see store_crash_test.c; behind SEAL: see dataset_crash_test.c. */
-static_assert(FAULT_COUNT == 20, "a new fault point needs a test");
+static_assert(FAULT_COUNT == 25, "a new fault point needs a test");
 
 /* ---- fdatasync, watched ---- */
 

@@ -72,17 +72,19 @@ static enum coffer_status load_segment(struct reader *reader, uint64_t segment, 
 {
     struct engine *engine = reader->store->engine;
     struct engine_row *row = &reader->segments[segment];
-    enum coffer_status status =
-        engine->ops->find_segment(engine, &reader->row.upload, segment, row, err);
+    enum coffer_status status;
 
-    if (status == COFFER_OK && row->segmented)
-        return COFFER_NO_SUCH_CHUNK;
-    if (status != COFFER_OK)
-        return status;
-    status = engine->ops->pin(engine, row, &reader->pins[segment], NULL);
-    if (status != COFFER_OK)
-        reader->pins[segment].pin = NULL;
-    return status == COFFER_NO_SUCH_CHUNK ? status : COFFER_OK;
+    do {
+        status = engine->ops->find_segment(engine, &reader->row.upload, segment, row, err);
+        if (status == COFFER_OK && row->segmented)
+            return COFFER_NO_SUCH_CHUNK;
+        if (status != COFFER_OK)
+            return status;
+        status = engine->ops->pin(engine, row, &reader->pins[segment], NULL);
+        if (status != COFFER_OK)
+            reader->pins[segment].pin = NULL;
+    } while (status == COFFER_NO_SUCH_CHUNK); /* it was moved: its row leads elsewhere by now */
+    return COFFER_OK;
 }
 
 static enum coffer_status load_segments(struct reader *reader, struct error *err)

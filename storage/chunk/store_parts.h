@@ -25,8 +25,9 @@ struct store {
     struct budget budget;      /* bodies on their way in */
     struct budget read_budget; /* content that is copied to be sent; never waited for */
     struct cold_reader *cold;
-    struct dataset_set *datasets;       /* storage/dataset/ */
-    struct job_set *jobs;               /* storage/maintain/ */
+    struct dataset_set *datasets; /* storage/dataset/ */
+    struct job_set *jobs;         /* storage/maintain/ */
+    struct upkeep *upkeep;
     int lock_fd;                        /* -1: none */
     char temp_folder[TEMP_FOLDER_SIZE]; /* for what is too much for memory; empty: TMPDIR */
     /* What is refused before a byte is written: a look at the engine's status takes locks, so it is

@@ -123,8 +123,7 @@ static void keep_metadata(struct change *change)
     row_buffer_bytes(&change->metadata, change->dataset->metadata, change->dataset->metadata_size);
 }
 
-/* Nothing is accepted any more; transactions end. The transactions to go on with are linked from
- * *ended by references of the caller. With the lock. */
+/* Nothing is accepted any more. With the lock. */
 static enum coffer_status close_start(struct change *change, struct error *err)
 {
     struct dataset *dataset = change->dataset;

@@ -27,16 +27,17 @@ static enum coffer_status verify_block(
     struct digest name = block_name(&dataset->id, id);
     struct engine_row row;
     struct gate gate;
-    enum coffer_status status =
-        store->engine->ops->find_block(store->engine, &dataset->id, id, &row, err);
+    enum coffer_status status;
 
-    if (status == COFFER_NO_SUCH_CHUNK)
-        return dataset_missing(
-            dataset, error_set(err, COFFER_DATA_CORRUPT, "a block is missing"), err);
-    if (status != COFFER_OK)
-        return status;
     gate_init(&gate);
-    status = record_open(store, &row, NULL, &name, gate_waker(&gate), &reader, err);
+    do {
+        status = store->engine->ops->find_block(store->engine, &dataset->id, id, &row, err);
+        if (status == COFFER_NO_SUCH_CHUNK)
+            status = dataset_missing(
+                dataset, error_set(err, COFFER_DATA_CORRUPT, "a block is missing"), err);
+        if (status == COFFER_OK)
+            status = record_open(store, &row, NULL, &name, gate_waker(&gate), &reader, err);
+    } while (status == COFFER_NO_SUCH_CHUNK); /* a repack moved it in between */
     while (status == COFFER_OK && (status = record_verify(reader, err)) == COFFER_AGAIN) {
         gate_wait(&gate);
         status = COFFER_OK;

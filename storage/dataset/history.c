@@ -84,9 +84,9 @@ enum coffer_status dataset_versions(struct dataset *dataset, uint64_t after,
     free(visitor.parts);
     *more = visitor.stopped;
     if (status == COFFER_OK && visitor.damaged)
-        return error_set(
+        status = error_set(
             err, COFFER_DATA_CORRUPT, "dataset %s: the row of a version is damaged", dataset->name);
-    return status;
+    return dataset_missing(dataset, status, err); /* rows go when it is deleted meanwhile */
 }
 
 enum coffer_status dataset_version_check(
@@ -110,9 +110,10 @@ enum coffer_status dataset_version_check(
     free(value);
     if (status != COFFER_OK || found)
         return status;
-    return error_set(err, COFFER_NO_SUCH_VERSION,
+    status = error_set(err, COFFER_NO_SUCH_VERSION,
         "dataset %s has no version %llu; its last one is %llu", dataset->name,
         (unsigned long long)version, (unsigned long long)visible);
+    return dataset_missing(dataset, status, err);
 }
 
 /* ---- records ---- */

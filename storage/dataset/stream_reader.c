@@ -236,14 +236,17 @@ static enum coffer_status open_block(struct stream_reader *reader, struct error 
     struct block_id block;
     struct engine_row row;
     struct digest name;
-    enum coffer_status status = find_row(reader, &block, &row, err);
+    enum coffer_status status;
 
-    if (status != COFFER_OK)
-        return status;
-    if (row.size < reader->extent.block_offset + reader->extent.length)
-        return error_set(err, COFFER_DATA_CORRUPT, "a block is shorter than its extent");
-    name = block_name(&dataset->id, &block);
-    status = record_open(dataset->store, &row, NULL, &name, reader->waker, &reader->block, err);
+    do {
+        status = find_row(reader, &block, &row, err);
+        if (status != COFFER_OK)
+            return status;
+        if (row.size < reader->extent.block_offset + reader->extent.length)
+            return error_set(err, COFFER_DATA_CORRUPT, "a block is shorter than its extent");
+        name = block_name(&dataset->id, &block);
+        status = record_open(dataset->store, &row, NULL, &name, reader->waker, &reader->block, err);
+    } while (status == COFFER_NO_SUCH_CHUNK); /* its pack was emptied by a repack */
     reader->has_extent = status == COFFER_OK;
     return status;
 }

@@ -29,8 +29,12 @@ struct index_options {
 enum pack_state {
     PACK_OPEN = 1,
     PACK_SEALED = 2,
-    PACK_POISONED = 3
-}; /* stored: never renumbered */
+    PACK_POISONED = 3,
+    /* Only here, never in memory. What is behind `end` of a pack that is being filled with copies
+     * is cut off at the next start, for the originals are still there. */
+    PACK_COPYING = 4,
+    PACK_REMOVED = 5, /* its file is about to go, and counts no more */
+};                    /* stored: never renumbered */
 
 struct index_pack { /* the watermark: everything of the pack before `end` is in the index */
     enum pack_state state;
@@ -67,6 +71,8 @@ void index_batch_put_upload(struct index_batch *batch, const struct upload_id *u
 void index_batch_delete_upload(struct index_batch *batch, const struct upload_id *upload);
 void index_batch_put_pack(
     struct index_batch *batch, uint64_t pack_id, const struct index_pack *pack);
+/* With its dead bytes: nothing refers to it any more. */
+void index_batch_delete_pack(struct index_batch *batch, uint64_t pack_id);
 /* Counters are added to, in any order, by any batch. */
 void index_batch_add_dead(struct index_batch *batch, uint64_t pack_id, uint64_t bytes);
 void index_batch_add_chunks(struct index_batch *batch, int64_t count);

@@ -248,6 +248,12 @@ void index_batch_put_pack(
     index_put(batch, index_key_number(INDEX_PACK, pack_id), value, size);
 }
 
+void index_batch_delete_pack(struct index_batch *batch, uint64_t pack_id)
+{
+    index_drop(batch, index_key_number(INDEX_PACK, pack_id));
+    index_drop(batch, index_key_number(INDEX_DEAD, pack_id));
+}
+
 void index_batch_add_dead(struct index_batch *batch, uint64_t pack_id, uint64_t bytes)
 {
     add(batch, index_key_number(INDEX_DEAD, pack_id), bytes);

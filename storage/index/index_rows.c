@@ -129,7 +129,7 @@ bool index_pack_decode(struct slice in, struct index_pack *pack)
     if (in.size != PACK_SIZE)
         return false;
     state = get_le32(at);
-    if (state < PACK_OPEN || state > PACK_POISONED)
+    if (state < PACK_OPEN || state > PACK_REMOVED)
         return false;
     pack->state = (enum pack_state)state;
     pack->end = get_le64(at + 4);

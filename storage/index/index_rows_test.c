@@ -72,10 +72,10 @@ static void test_pack(void **state)
     assert_int_equal(back.records, 2);
     assert_int_equal(back.last_lsn, 3);
     assert_false(index_pack_decode(slice_of(bytes, size - 1), &back));
-    for (unsigned state_number = 0; state_number < 6; state_number++) {
+    for (unsigned state_number = 0; state_number <= PACK_REMOVED + 1; state_number++) {
         bytes[0] = (uint8_t)state_number;
         assert_int_equal(index_pack_decode(slice_of(bytes, size), &back),
-            state_number >= PACK_OPEN && state_number <= PACK_POISONED);
+            state_number >= PACK_OPEN && state_number <= PACK_REMOVED);
     }
 }
 

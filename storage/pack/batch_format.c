@@ -60,13 +60,23 @@ uint8_t *batch_entry_encode(const struct batch_entry *entry, uint8_t *out)
     return out + entry->value.size;
 }
 
-static uint8_t *encode_references(const struct block_id *blocks, size_t count, uint8_t *out)
+uint8_t *batch_references_encode(const struct block_id *blocks, size_t count, uint8_t *out)
 {
     for (size_t i = 0; i < count; i++, out += BATCH_REFERENCE_SIZE) {
         put_le32(out, blocks[i].channel);
         put_le64(out + 4, blocks[i].number);
     }
     return out;
+}
+
+void batch_tail_encode(const struct batch_tail *tail, uint8_t out[BATCH_TAIL_SIZE])
+{
+    put_le64(out, tail->stored_size);
+    put_le64(out + 8, tail->checksum);
+    put_le32(out + 16, (uint32_t)tail->entry_count);
+    put_le32(out + 20, (uint32_t)tail->claim_count);
+    put_le32(out + 24, (uint32_t)tail->drop_count);
+    put_le32(out + 28, 0);
 }
 
 void batch_section_encode(
@@ -84,14 +94,11 @@ void batch_section_encode(
                   entry.value.size <= ENGINE_ROW_VALUE_MAX);
         out = batch_entry_encode(&entry, out);
     }
-    out = encode_references(op->claims, op->claim_count, out);
-    out = encode_references(op->drops, op->drop_count, out);
-    put_le64(out, stored_size);
-    put_le64(out + 8, checksum);
-    put_le32(out + 16, (uint32_t)op->change_count);
-    put_le32(out + 20, (uint32_t)op->claim_count);
-    put_le32(out + 24, (uint32_t)op->drop_count);
-    put_le32(out + 28, 0);
+    out = batch_references_encode(op->claims, op->claim_count, out);
+    out = batch_references_encode(op->drops, op->drop_count, out);
+    batch_tail_encode(&(struct batch_tail){stored_size, checksum, op->change_count, op->claim_count,
+                          op->drop_count},
+        out);
 }
 
 /* ---- decoding ---- */

@@ -61,6 +61,13 @@ bool block_of_key(const uint8_t key[RECORD_KEY_SIZE], struct block_id *block);
 uint64_t batch_section_size(const struct engine_op *op);
 void batch_section_encode(
     const struct engine_op *op, uint64_t stored_size, uint64_t checksum, uint8_t *out);
+struct batch_tail {
+    uint64_t stored_size, checksum; /* of the content */
+    size_t entry_count, claim_count, drop_count;
+};
+void batch_tail_encode(const struct batch_tail *tail, uint8_t out[BATCH_TAIL_SIZE]);
+/* Claims or drops; behind them. */
+uint8_t *batch_references_encode(const struct block_id *blocks, size_t count, uint8_t *out);
 /* One entry; where the next one goes. */
 uint8_t *batch_entry_encode(const struct batch_entry *entry, uint8_t *out);
 

@@ -102,6 +102,11 @@ static enum coffer_status make_way(struct applier *applier, const struct digest 
     if (old.lsn < row->lsn)
         return retire(applier, &old, err);
     *write = false;
+    if (old.lsn == row->lsn) { /* a second copy: of a manifest, with the same segments */
+        apply_dead(
+            applier, row->pack, record_size(row->segmented ? MANIFEST_SIZE : row->stored_size));
+        return COFFER_OK;
+    }
     return retire(applier, row, err);
 }
 
@@ -140,14 +145,14 @@ enum coffer_status apply_segment(struct applier *applier, const struct upload_id
         if (status != COFFER_OK && status != COFFER_NO_SUCH_CHUNK)
             return status;
         if (status == COFFER_OK && old.lsn >= row->lsn) {
-            if (old.lsn != row->lsn)
+            if (old.lsn != row->lsn || old.pack != row->pack)
                 apply_dead(applier, row->pack, record_size(row->stored_size));
             return COFFER_OK;
         }
         if (status == COFFER_OK)
             apply_dead(applier, old.pack, record_size(old.stored_size));
     }
-    if (segment == 0)
+    if (segment == 0 || look) /* in a replay the first one may be gone by a repack */
         index_batch_put_upload(applier->batch, upload);
     index_batch_put_segment(applier->batch, upload, segment, row);
     return COFFER_OK;

@@ -51,7 +51,7 @@ void local_free_writer(struct local_engine *engine, struct pack_writer *writer)
     lock_drop(&engine->lock);
 }
 
-static struct pack_writer *take_free_writer(struct local_engine *engine)
+struct pack_writer *local_take_free_writer(struct local_engine *engine)
 {
     struct pack_writer *writer = NULL;
 
@@ -71,8 +71,7 @@ void local_lane_idle(struct engine *base, unsigned lane)
     engine->lanes[lane].writer = NULL;
 }
 
-/* The lane's pack has become useless: forget it, and let the index know how far it counts. */
-static void drop_poisoned(struct local_engine *engine, struct local_lane *lane)
+void local_drop_poisoned(struct local_engine *engine, struct local_lane *lane)
 {
     struct error error;
 
@@ -87,14 +86,12 @@ static void drop_poisoned(struct local_engine *engine, struct local_lane *lane)
     lane->writer = NULL;
 }
 
-/* Seal a pack that has reached its size. Without success it stays as it is, whole and unsealed:
- * recovery reads it like any open pack. */
-static void seal_full(struct local_engine *engine, struct local_lane *lane)
+void local_seal(struct local_engine *engine, struct local_lane *lane, uint64_t fixed)
 {
     struct pack_writer *writer = lane->writer;
     uint64_t lsn = atomic_fetch_add(&engine->next_lsn, 1), before = pack_writer_end(writer);
     struct error error;
-    enum coffer_status status = pack_writer_seal(writer, lsn, &error);
+    enum coffer_status status = pack_writer_seal(writer, lsn, fixed, &error);
 
     atomic_fetch_add(&engine->syncs, 1);
     if (status == COFFER_OK) {
@@ -109,23 +106,23 @@ static void seal_full(struct local_engine *engine, struct local_lane *lane)
         index_batch_clear(lane->batch);
     } else if (status != COFFER_DISK_FULL) {
         log_write(LOG_ERROR, "seal_failed", "%s", error.text);
-        drop_poisoned(engine, lane);
+        local_drop_poisoned(engine, lane);
         return;
     }
     pack_writer_destroy(writer);
     lane->writer = NULL;
 }
 
-static enum coffer_status new_writer(
-    struct local_engine *engine, struct local_lane *lane, uint64_t reserve, struct error *err)
+enum coffer_status local_new_writer(struct local_engine *engine, uint64_t base_lsn,
+    uint64_t reserve, struct pack_writer **out, struct error *err)
 {
-    struct pack_header header = {.pack_id = atomic_fetch_add(&engine->next_pack, 1),
-        .base_lsn = atomic_load(&engine->next_lsn)};
+    struct pack_header header = {
+        .pack_id = atomic_fetch_add(&engine->next_pack, 1), .base_lsn = base_lsn};
 
     random_bytes(&header.nonce, sizeof(header.nonce));
     header.nonce |= 1; /* never 0, which means unusable */
     memcpy(header.store, engine->options.store, STORE_UUID_SIZE);
-    return pack_writer_create(engine->packs, &header, reserve, &lane->writer, err);
+    return pack_writer_create(engine->packs, &header, reserve, out, err);
 }
 
 /* The lane has a pack with room for `bytes`. */
@@ -136,16 +133,17 @@ static enum coffer_status ready_pack(struct local_engine *engine, struct local_l
 
     for (;;) {
         if (lane->writer == NULL)
-            lane->writer = take_free_writer(engine);
+            lane->writer = local_take_free_writer(engine);
         if (lane->writer == NULL) {
-            enum coffer_status status = new_writer(engine, lane, reserve, err);
+            enum coffer_status status = local_new_writer(
+                engine, atomic_load(&engine->next_lsn), reserve, &lane->writer, err);
 
             if (status != COFFER_OK)
                 return status;
         }
         if (pack_writer_end(lane->writer) < engine->options.pack_size)
             return pack_writer_reserve(lane->writer, bytes, deletions, reserve, err);
-        seal_full(engine, lane);
+        local_seal(engine, lane, 0);
         if (engine->failed)
             return error_set(err, COFFER_IO, "the index failed");
     }
@@ -215,7 +213,7 @@ static enum coffer_status store_records(struct local_engine *engine, struct loca
             return local_publish(engine, lane, count, err);
         if (attempt + 1 < WRITE_ATTEMPTS)
             log_write(LOG_ERROR, "write_again", "%s; the batch goes to a new pack", err->text);
-        drop_poisoned(engine, lane);
+        local_drop_poisoned(engine, lane);
         if (engine->failed)
             return status;
     }
@@ -241,6 +239,24 @@ static enum coffer_status commit_some(struct local_engine *engine, struct local_
     return status == COFFER_OK ? unread : status;
 }
 
+static enum coffer_status commit_all(struct local_engine *engine, struct local_lane *lane,
+    struct engine_op **ops, size_t count, struct error *err)
+{
+    enum coffer_status status = commit_some(engine, lane, ops, count, false, err);
+    if (status == COFFER_DISK_FULL) {
+        struct error ignored;
+
+        if (!atomic_exchange(&engine->full, true))
+            log_write(LOG_ERROR, "disk_full", "%s; reads and deletions go on", err->text);
+        (void)commit_some(engine, lane, ops, count, true, &ignored);
+    } else if (status == COFFER_OK && atomic_load_explicit(&engine->full, memory_order_relaxed) &&
+               !local_is_deletion(ops[0])) {
+        atomic_store(&engine->full, false);
+        log_write(LOG_INFO, "disk_has_space", "writes go on");
+    }
+    return status;
+}
+
 enum coffer_status local_commit(
     struct engine *base, unsigned number, struct engine_op **ops, size_t count, struct error *err)
 {
@@ -258,17 +274,8 @@ enum coffer_status local_commit(
     if (lane->batch == NULL)
         lane->batch = index_batch_create();
     local_lane_grow(lane, count);
-    status = commit_some(engine, lane, ops, count, false, err);
-    if (status == COFFER_DISK_FULL) {
-        struct error ignored;
-
-        if (!atomic_exchange(&engine->full, true))
-            log_write(LOG_ERROR, "disk_full", "%s; reads and deletions go on", err->text);
-        (void)commit_some(engine, lane, ops, count, true, &ignored);
-    } else if (status == COFFER_OK && atomic_load_explicit(&engine->full, memory_order_relaxed) &&
-               !local_is_deletion(ops[0])) {
-        atomic_store(&engine->full, false);
-        log_write(LOG_INFO, "disk_has_space", "writes go on");
-    }
+    gate_enter(&engine->gate);
+    status = commit_all(engine, lane, ops, count, err);
+    gate_leave(&engine->gate);
     return status;
 }

@@ -13,6 +13,7 @@
 #include "storage/base/log.h"
 #include "storage/index/index_partition.h"
 #include "storage/io/file.h"
+#include "storage/pack/compact.h"
 #include "storage/pack/local_parts.h"
 #include "storage/pack/recovery.h"
 
@@ -232,6 +233,7 @@ static enum coffer_status local_close(struct engine *base, struct error *err)
     free(engine->free_writers);
     free(engine->damaged);
     free(engine->lanes);
+    gate_lock_release(&engine->gate);
     lock_release(&engine->lock);
     free(engine);
     return status;
@@ -254,6 +256,7 @@ static const struct engine_ops local_ops = {
     .drop_blocks = local_drop_blocks,
     .drop_upload = local_drop_upload,
     .note_damage = local_note_damage,
+    .compact = local_compact,
     .status = local_status,
     .packs = local_packs,
     .close = local_close,
@@ -349,6 +352,7 @@ enum coffer_status local_engine_open(
     engine->flushed_at_ns = clock_monotonic_ns();
     engine->rows = row_cache_create(options->index_cache_size / ROW_CACHE_SHARE);
     lock_init(&engine->lock, LOCK_ENGINE);
+    gate_lock_init(&engine->gate);
     engine->lanes = calloc(options->lanes, sizeof(struct local_lane));
     engine->damaged = calloc(DAMAGED_PLACES_MAX, sizeof(struct damage_place));
     invariant(engine->lanes != NULL && engine->damaged != NULL);

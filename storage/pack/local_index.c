@@ -195,11 +195,14 @@ enum coffer_status local_drop_upload(
     struct local_engine *engine = local_of(base);
     struct index_batch *batch = index_batch_create();
     struct applier applier = {.index = engine->index, .batch = batch, .packs = engine->packs};
-    enum coffer_status status = apply_drop_segments(&applier, upload, count, err);
+    enum coffer_status status;
 
+    gate_enter(&engine->gate);
+    status = apply_drop_segments(&applier, upload, count, err);
     index_batch_delete_upload(batch, upload);
     if (status == COFFER_OK)
         status = apply_write(&applier, err);
+    gate_leave(&engine->gate);
     index_batch_destroy(batch);
     return status;
 }
@@ -212,10 +215,12 @@ enum coffer_status local_drop_blocks(struct engine *base, const struct partition
     struct applier applier = {.index = engine->index, .batch = batch, .packs = engine->packs};
     enum coffer_status status = COFFER_OK;
 
+    gate_enter(&engine->gate);
     for (size_t i = 0; i < count && status == COFFER_OK; i++)
         status = apply_drop_staged(&applier, partition, &blocks[i], err);
     if (status == COFFER_OK)
         status = apply_write(&applier, err);
+    gate_leave(&engine->gate);
     index_batch_destroy(batch);
     return status;
 }

@@ -1,7 +1,7 @@
 /*
  * local_parts.h - what the files of the local engine share: local_engine.c (lookups, opening), the
  * write path (local_records.c: bytes of records; local_commit.c: into a pack; local_index.c: into
- * the index), recovery.c (what a crash left). Nobody else includes it.
+ * the index), recovery.c (what a crash left), compact*.c (repack). Nobody else includes it.
  */
 #pragma once
 
@@ -13,6 +13,7 @@
 #include "storage/codec/codec.h"
 #include "storage/index/row_cache.h"
 #include "storage/pack/batch_format.h"
+#include "storage/pack/gate.h"
 #include "storage/pack/index_apply.h"
 #include "storage/pack/local_engine.h"
 #include "storage/pack/pack_writer.h"
@@ -58,11 +59,13 @@ struct local_engine {
     struct row_cache *rows; /* in front of the index; set before the first commit or find */
     struct pack_set *packs;
     struct local_lane *lanes;
+    struct gate_lock gate; /* around all that changes rows; see gate.h */
     _Atomic uint64_t next_lsn, next_pack;
     _Atomic uint64_t chunks, syncs;
     /* Since the index was flushed last, so that a start has little to replay. */
     _Atomic uint64_t unflushed_records, unflushed_bytes, flushed_at_ns;
     _Atomic bool failed, full;
+    _Atomic bool compacting;
     struct lock lock;
     char failure[128];                 /* (lock) */
     struct pack_writer **free_writers; /* (lock) open packs without a lane */
@@ -112,8 +115,16 @@ enum coffer_status local_drop_blocks(struct engine *base, const struct partition
 enum coffer_status local_commit(
     struct engine *base, unsigned lane, struct engine_op **ops, size_t count, struct error *err);
 void local_lane_idle(struct engine *base, unsigned lane);
-/* Give a writer to whichever lane needs one next. */
+/* Give a writer to whichever lane needs one next; take one that was given, or NULL. */
 void local_free_writer(struct local_engine *engine, struct pack_writer *writer);
+struct pack_writer *local_take_free_writer(struct local_engine *engine);
+enum coffer_status local_new_writer(struct local_engine *engine, uint64_t base_lsn,
+    uint64_t reserve, struct pack_writer **out, struct error *err);
+/* Seal the lane's pack and let it go. Without success it stays as it is, whole and unsealed:
+ * recovery reads it like any open pack. `fixed`: see pack_writer_seal(). */
+void local_seal(struct local_engine *engine, struct local_lane *lane, uint64_t fixed);
+/* The lane's pack has become useless: forget it, and let the index know how far it counts. */
+void local_drop_poisoned(struct local_engine *engine, struct local_lane *lane);
 void local_fail(struct local_engine *engine, const char *reason);
 
 /* local_engine.c: one damaged place, counted and logged once. */

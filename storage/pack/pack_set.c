@@ -22,6 +22,8 @@ struct pack_set {
     struct pack **packs;    /* (lock) ascending by id */
     size_t count, capacity; /* (lock) */
     size_t hand;            /* (lock) where the search for an idle descriptor goes on */
+    struct pack **removed;  /* (lock) ascending by id */
+    size_t removed_count;   /* (lock) */
 };
 
 enum coffer_status pack_set_create(const char *dir, uint64_t pack_size, unsigned descriptors_max,
@@ -41,17 +43,23 @@ enum coffer_status pack_set_create(const char *dir, uint64_t pack_size, unsigned
     return COFFER_OK;
 }
 
+static void destroy_packs(struct pack **packs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (packs[i]->fd >= 0)
+            close(packs[i]->fd);
+        free((void *)(uintptr_t)packs[i]->verified);
+        free(packs[i]);
+    }
+    free(packs);
+}
+
 void pack_set_destroy(struct pack_set *set)
 {
     if (set == NULL)
         return;
-    for (size_t i = 0; i < set->count; i++) {
-        if (set->packs[i]->fd >= 0)
-            close(set->packs[i]->fd);
-        free((void *)(uintptr_t)set->packs[i]->verified);
-        free(set->packs[i]);
-    }
-    free(set->packs);
+    destroy_packs(set->packs, set->count);
+    destroy_packs(set->removed, set->removed_count);
     lock_release(&set->lock);
     free(set);
 }
@@ -61,8 +69,8 @@ const char *pack_set_dir(const struct pack_set *set)
     return set->dir;
 }
 
-struct pack *pack_set_add(struct pack_set *set, uint64_t id, uint64_t nonce, int fd,
-    const struct index_pack *row, uint64_t dead_bytes)
+struct pack *pack_set_add(struct pack_set *set, uint64_t id, uint64_t nonce, uint64_t base_lsn,
+    int fd, const struct index_pack *row, uint64_t dead_bytes)
 {
     struct pack *pack = calloc(1, sizeof(*pack));
     /* A pack is sealed when it has reached its size; what is written beyond is one batch. */
@@ -72,6 +80,7 @@ struct pack *pack_set_add(struct pack_set *set, uint64_t id, uint64_t nonce, int
     invariant(pack != NULL);
     pack->id = id;
     pack->nonce = nonce;
+    pack->base_lsn = base_lsn;
     pack->state = (int)row->state;
     pack->end = row->end;
     pack->records = row->records;
@@ -98,19 +107,34 @@ struct pack *pack_set_add(struct pack_set *set, uint64_t id, uint64_t nonce, int
     return pack;
 }
 
-static struct pack *find(const struct pack_set *set, uint64_t id)
+/* Where the pack is, or would be. */
+static size_t place(struct pack *const *packs, size_t count, uint64_t id)
 {
-    size_t low = 0, high = set->count;
+    size_t low = 0, high = count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (set->packs[middle]->id < id)
+        if (packs[middle]->id < id)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < set->count && set->packs[low]->id == id ? set->packs[low] : NULL;
+    return low;
+}
+
+static struct pack *find(const struct pack_set *set, uint64_t id)
+{
+    size_t at = place(set->packs, set->count, id);
+
+    return at < set->count && set->packs[at]->id == id ? set->packs[at] : NULL;
+}
+
+static bool was_removed(const struct pack_set *set, uint64_t id)
+{
+    size_t at = place(set->removed, set->removed_count, id);
+
+    return at < set->removed_count && set->removed[at]->id == id;
 }
 
 /* Close one descriptor that nobody uses, if there is any. */
@@ -154,7 +178,11 @@ enum coffer_status pack_set_pin(
     lock_take(&set->lock);
     pack = find(set, id);
     if (pack == NULL || pack->nonce == 0) {
+        bool removed = was_removed(set, id);
+
         lock_drop(&set->lock);
+        if (removed)
+            return COFFER_NO_SUCH_CHUNK;
         return error_set(err, COFFER_DATA_CORRUPT, "pack %llu is missing or its header is damaged",
             (unsigned long long)id);
     }
@@ -168,11 +196,48 @@ enum coffer_status pack_set_pin(
     return status;
 }
 
+/* With the lock: nobody reads a removed pack any more. */
+static void let_go(struct pack_set *set, struct pack *pack)
+{
+    if (pack->fd >= 0) {
+        close(pack->fd);
+        set->descriptors--;
+    }
+    pack->fd = -1;
+    free((void *)(uintptr_t)pack->verified);
+    pack->verified = NULL;
+    pack->verified_size = 0;
+}
+
 void pack_set_unpin(struct pack_set *set, struct pack *pack)
 {
     lock_take(&set->lock);
     invariant(pack->pins > 0);
     pack->pins--;
+    if (pack->removed && pack->pins == 0)
+        let_go(set, pack);
+    lock_drop(&set->lock);
+}
+
+void pack_set_remove(struct pack_set *set, struct pack *pack)
+{
+    size_t at;
+
+    lock_take(&set->lock);
+    at = place(set->packs, set->count, pack->id);
+    invariant(at < set->count && set->packs[at] == pack);
+    set->count--;
+    memmove(&set->packs[at], &set->packs[at + 1], (set->count - at) * sizeof(struct pack *));
+    set->removed = realloc(set->removed, (set->removed_count + 1) * sizeof(struct pack *));
+    invariant(set->removed != NULL);
+    at = place(set->removed, set->removed_count, pack->id);
+    memmove(&set->removed[at + 1], &set->removed[at],
+        (set->removed_count - at) * sizeof(struct pack *));
+    set->removed[at] = pack;
+    set->removed_count++;
+    pack->removed = true;
+    if (pack->pins == 0)
+        let_go(set, pack);
     lock_drop(&set->lock);
 }
 

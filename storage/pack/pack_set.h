@@ -2,8 +2,8 @@
  * pack_set.h - all packs of a store: their files, how many bytes of them live, who reads them.
  *
  * Threads: any. The set's lock is held while a file is opened, never while one is read.
- * Memory:  a pack stays in the set for the life of the set; pin/unpin pair up and keep its
- *          descriptor open. At most descriptors_max idle descriptors are kept.
+ * Memory:  a struct pack lives as long as the set, also after its removal; pin/unpin pair up and
+ *          keep its descriptor open. At most descriptors_max idle descriptors are kept.
  */
 #pragma once
 
@@ -20,11 +20,17 @@ enum { VERIFIED_SLOT_SIZE = 64 * 1024 };
 struct pack {
     uint64_t id;
     uint64_t nonce;       /* 0: the file or its header is not usable */
+    uint64_t base_lsn;    /* no record in it has a lower LSN; 0: not known */
     _Atomic int state;    /* enum pack_state */
     _Atomic uint64_t end; /* bytes written */
     _Atomic uint64_t records, dead_bytes, damaged;
-    int fd;        /* (pack_set.lock) -1: not open */
-    unsigned pins; /* (pack_set.lock) */
+    /* Dead bytes that a repack cannot give back, read from its seal; see compact.h. */
+    _Atomic uint64_t fixed;
+    _Atomic bool fixed_known;
+    _Atomic bool kept; /* a repack could not empty it: not tried again in this run */
+    int fd;            /* (pack_set.lock) -1: not open */
+    unsigned pins;     /* (pack_set.lock) */
+    bool removed;      /* (pack_set.lock) */
     /* One bit for each VERIFIED_SLOT_SIZE of the file: the payload of the record that starts there
      * was verified. Only for records that are larger than a slot, so that no two share a bit. */
     _Atomic uint8_t *verified;
@@ -39,9 +45,13 @@ void pack_set_destroy(struct pack_set *set);
 const char *pack_set_dir(const struct pack_set *set);
 
 /* Take a pack in; fd may be -1 (opened when needed) and is owned by the set. No id twice. */
-struct pack *pack_set_add(struct pack_set *set, uint64_t id, uint64_t nonce, int fd,
-    const struct index_pack *row, uint64_t dead_bytes);
-/* The pack with an open descriptor; COFFER_DATA_CORRUPT if there is none with this id. */
+struct pack *pack_set_add(struct pack_set *set, uint64_t id, uint64_t nonce, uint64_t base_lsn,
+    int fd, const struct index_pack *row, uint64_t dead_bytes);
+/* Nothing refers to the pack any more, and its file is about to go: nobody finds it from now on,
+ * but who has it pinned goes on reading. */
+void pack_set_remove(struct pack_set *set, struct pack *pack);
+/* The pack with an open descriptor. COFFER_NO_SUCH_CHUNK (err not filled) if it was removed, else
+ * COFFER_DATA_CORRUPT if there is none with this id. */
 MUST_USE enum coffer_status pack_set_pin(
     struct pack_set *set, uint64_t id, struct pack **out, struct error *err);
 void pack_set_unpin(struct pack_set *set, struct pack *pack);

@@ -4,7 +4,8 @@
  * the preallocation; sealing and closing cut them off.
  *
  * The payload of a seal record: u64 number of records, then for each its offset in units of
- * RECORD_ALIGNMENT as u32, so that a reader finds all records also past a damaged header.
+ * RECORD_ALIGNMENT as u32, so that a reader finds all records also past a damaged header. Its key
+ * begins with the dead bytes that a repack could not give back (u64).
  */
 #include "storage/pack/pack_writer.h"
 
@@ -144,7 +145,7 @@ enum coffer_status pack_writer_create(struct pack_set *set, const struct pack_he
         free(writer);
         return status;
     }
-    (void)pack_set_add(set, header->pack_id, header->nonce, fd, &row, 0);
+    (void)pack_set_add(set, header->pack_id, header->nonce, header->base_lsn, fd, &row, 0);
     status = pack_set_pin(set, header->pack_id, &writer->pack, err);
     invariant(status == COFFER_OK); /* its descriptor is open */
     writer->end = writer->allocated = PACK_HEADER_SIZE;
@@ -289,9 +290,32 @@ enum coffer_status pack_writer_sync(struct pack_writer *writer, struct error *er
     return COFFER_OK;
 }
 
-enum coffer_status pack_writer_seal(struct pack_writer *writer, uint64_t lsn, struct error *err)
+/* Of a pack with so many records before its seal. */
+static uint64_t seal_payload_size(uint64_t records)
 {
-    uint64_t payload_size = 8 + 4 * (uint64_t)writer->count;
+    return 8 + 4 * records;
+}
+
+uint64_t pack_seal_fixed(const struct pack *pack, int fd)
+{
+    uint64_t records = pack->records, end = pack->end, size;
+    uint8_t bytes[RECORD_HEADER_SIZE];
+    struct record_header header;
+
+    if (records == 0)
+        return 0;
+    size = record_size(seal_payload_size(records - 1));
+    if (end < size + PACK_HEADER_SIZE ||
+        file_read_at(fd, bytes, sizeof(bytes), end - size, "a seal", NULL) != COFFER_OK ||
+        !record_header_decode(bytes, pack->nonce, &header) || header.type != RECORD_SEAL)
+        return 0;
+    return min_u64(get_le64(header.key), end);
+}
+
+enum coffer_status pack_writer_seal(
+    struct pack_writer *writer, uint64_t lsn, uint64_t fixed, struct error *err)
+{
+    uint64_t payload_size = seal_payload_size(writer->count);
     uint64_t size = record_size(payload_size);
     uint8_t *record = calloc(1, size);
     struct iovec vector = {record, size};
@@ -311,6 +335,7 @@ enum coffer_status pack_writer_seal(struct pack_writer *writer, uint64_t lsn, st
         free(record);
         return status;
     }
+    put_le64(header.key, fixed + size);
     put_le64(record + RECORD_HEADER_SIZE, writer->count);
     for (size_t i = 0; i < writer->count; i++)
         put_le32(record + RECORD_HEADER_SIZE + 8 + 4 * i, writer->offsets[i]);

@@ -55,8 +55,12 @@ MUST_USE enum coffer_status pack_writer_write(struct pack_writer *writer, struct
 MUST_USE enum coffer_status pack_writer_append(struct pack_writer *writer, struct iovec *vectors,
     size_t vector_count, uint64_t bytes, const uint64_t *sizes, size_t records, struct error *err);
 MUST_USE enum coffer_status pack_writer_sync(struct pack_writer *writer, struct error *err);
-/* Write the seal record, sync it and cut the file to its size; the pack is then read-only. */
+/* Write the seal record, sync it and cut the file to its size; the pack is then read-only. `fixed`:
+ * dead bytes of the pack that a repack could not give back, which the seal notes; those of the seal
+ * itself are added. */
 MUST_USE enum coffer_status pack_writer_seal(
-    struct pack_writer *writer, uint64_t lsn, struct error *err);
+    struct pack_writer *writer, uint64_t lsn, uint64_t fixed, struct error *err);
+/* What the seal of a sealed pack notes; 0 if it cannot be read. `fd`: of the pack. */
+uint64_t pack_seal_fixed(const struct pack *pack, int fd);
 /* Close the pack to writing and cut off what was not durable, durably, as far as that works. */
 void pack_writer_poison(struct pack_writer *writer);

@@ -83,7 +83,7 @@ static void keep_aside(struct recovery *recovery, uint64_t id, const char *name,
     struct index_pack row = {.state = PACK_POISONED, .end = file_size};
 
     log_write(LOG_ERROR, "pack_damaged", "pack %s is kept aside: %s", name, reason->text);
-    (void)pack_set_add(recovery->engine->packs, id, 0, -1, &row, 0);
+    (void)pack_set_add(recovery->engine->packs, id, 0, 0, -1, &row, 0);
     pack_set_add_damaged(recovery->engine->packs, id);
 }
 
@@ -93,6 +93,33 @@ static bool is_zero(const uint8_t *bytes, size_t size)
         if (bytes[i] != 0)
             return false;
     return true;
+}
+
+/* A repack was filling the pack. What the index does not know of it are copies whose originals are
+ * where they were; some of them may have been deleted since. */
+static enum coffer_status cut_copies(struct recovery *recovery, int fd, const char *name,
+    struct index_pack *row, struct stat *info, struct error *err)
+{
+    if ((uint64_t)info->st_size > row->end) {
+        if (ftruncate(fd, (off_t)row->end) != 0 || fsync(fd) != 0)
+            return error_errno(err, "cut the copies of pack %s", name);
+        log_write(LOG_INFO, "pack_cut", "pack %s: cut %" PRIu64 " bytes of copies", name,
+            (uint64_t)info->st_size - row->end);
+        info->st_size = (off_t)row->end;
+    }
+    row->state = PACK_OPEN;
+    recovery->copies_cut = true;
+    return COFFER_OK;
+}
+
+/* A repack has emptied the pack and was about to remove it. */
+static enum coffer_status remove_emptied(
+    struct recovery *recovery, uint64_t id, const char *path, struct error *err)
+{
+    if (unlink(path) != 0 && errno != ENOENT)
+        return error_errno(err, "remove pack %s", path);
+    index_batch_delete_pack(recovery->applier.batch, id);
+    return dir_sync(recovery->engine->packs_dir, err);
 }
 
 /* Open one pack and say what has to be done with it. */
@@ -117,6 +144,9 @@ static enum coffer_status take_pack_fd(struct recovery *recovery, uint64_t id, c
         status = index_find_pack(engine->index, id, &row, &dead, &known, err);
     if (status != COFFER_OK)
         return status;
+    recovery->last_lsn = max_u64(recovery->last_lsn, row.last_lsn);
+    if (row.state == PACK_REMOVED)
+        return remove_emptied(recovery, id, name, err);
     status = pack_header_decode(bytes, &header, err);
     if (status == COFFER_FORMAT_UNKNOWN)
         return status;
@@ -137,12 +167,17 @@ static enum coffer_status take_pack_fd(struct recovery *recovery, uint64_t id, c
         return COFFER_OK;
     }
     recovery->last_lsn = max_u64(recovery->last_lsn, max_u64(row.last_lsn, header.base_lsn));
+    if (row.state == PACK_COPYING) {
+        status = cut_copies(recovery, fd, name, &row, &info, err);
+        if (status != COFFER_OK)
+            return status;
+    }
     if ((uint64_t)info.st_size < row.end) {
         log_write(LOG_ERROR, "pack_damaged", "pack %s has %lld bytes, the index knows of %" PRIu64,
             name, (long long)info.st_size, row.end);
         row.state = PACK_POISONED; /* nothing may be written behind a hole */
     }
-    pack = pack_set_add(engine->packs, id, header.nonce, fd, &row, dead);
+    pack = pack_set_add(engine->packs, id, header.nonce, header.base_lsn, fd, &row, dead);
     *taken = true;
     if (row.state == PACK_OPEN)
         add_replay(recovery, pack, &header, &row, (uint64_t)info.st_size);
@@ -297,10 +332,14 @@ static void note_missing_pack(void *context, uint64_t pack_id, const struct inde
     struct index_pack missing = {.state = PACK_POISONED, .records = row->records};
 
     recovery->last_lsn = max_u64(recovery->last_lsn, row->last_lsn);
+    if (row->state == PACK_REMOVED) {
+        index_batch_delete_pack(recovery->applier.batch, pack_id);
+        return;
+    }
     if (pack_set_list(recovery->engine->packs, pack_id - 1, &pack, 1) == 1 && pack->id == pack_id)
         return;
     /* It keeps its place in the set: its id is not given to another pack. */
-    (void)pack_set_add(recovery->engine->packs, pack_id, 0, -1, &missing, 0);
+    (void)pack_set_add(recovery->engine->packs, pack_id, 0, 0, -1, &missing, 0);
     local_count_damage(recovery->engine, pack_id, 0, "the pack file is missing");
 }
 
@@ -330,6 +369,9 @@ static enum coffer_status run(
     for (size_t i = 0; i < recovery->count; i++)
         watermarks[i] = recovery->replays[i].row.end;
     status = replay_all(recovery, err);
+    /* What is written to them from now on must not be cut off at the next start. */
+    if (status == COFFER_OK && recovery->copies_cut)
+        status = index_flush(recovery->engine->index, true, err);
     for (size_t i = 0; i < recovery->count && status == COFFER_OK; i++)
         status = finish_pack(recovery, &recovery->replays[i], watermarks[i], err);
     free(watermarks);

@@ -30,7 +30,8 @@ struct recovery {
     struct applier applier;
     struct replay *replays; /* by base LSN */
     size_t count;
-    size_t batched; /* records and rows in the batch */
+    size_t batched;  /* records and rows in the batch */
+    bool copies_cut; /* of a pack that is open again */
     struct touched touched;
     uint64_t last_lsn, applied;
 };

@@ -12,7 +12,7 @@ import tree
 
 BASE = ["storage/base/*"]
 # The public faces of storage/.
-STORE = ["storage/store.h", "storage/datasets.h", "storage/jobs.h", *BASE]
+STORE = ["storage/store.h", "storage/datasets.h", "storage/jobs.h", "storage/maintenance.h", *BASE]
 # What the parts of storage/ above engine.h see of the parts below it.
 UNDER_ENGINE = ["storage/engine.h", "storage/io/*", "storage/codec/*", *BASE]
 
@@ -29,11 +29,12 @@ LAYERS = [
     ("storage/store.h", BASE),
     ("storage/datasets.h", ["storage/store.h", *BASE]),
     ("storage/jobs.h", ["storage/store.h", "storage/job_kinds.def", *BASE]),
+    ("storage/maintenance.h", ["storage/store.h", *BASE]),
     ("storage/engine.h", BASE),
     # Siblings under one roof; dataset stands above chunk, chunk above channel.
     ("storage/dataset/*", ["storage/datasets.h", "storage/store.h", "storage/chunk/*", "storage/channel/*",
                            *UNDER_ENGINE]),
-    ("storage/maintain/*", ["storage/jobs.h", "storage/job_kinds.def", "storage/store.h",
+    ("storage/maintain/*", ["storage/maintenance.h", "storage/jobs.h", "storage/job_kinds.def", "storage/store.h",
                             "storage/chunk/*", "storage/channel/*", *UNDER_ENGINE]),
     ("storage/chunk/*", ["storage/store.h", "storage/channel/*", *UNDER_ENGINE]),
     ("storage/channel/*", ["storage/store.h", *UNDER_ENGINE]),

@@ -35,9 +35,11 @@ static void violation(const struct feed *feed, const char *format, ...)
 
 static void note(const struct feed *feed, const char *step, const char *what, int status)
 {
+    uint64_t known = feed->done + feed->accepted;
+
     (void)fprintf(feed->file, "%llu %s %s %s %llu %llu %d\n",
         (unsigned long long)clock_monotonic_ns(), step, what, feed->channels[0],
-        (unsigned long long)(feed->done + feed->accepted), (unsigned long long)feed->size, status);
+        (unsigned long long)known, (unsigned long long)feed->size, status);
 }
 
 void feed_init(struct feed *feed, enum feed_kind kind, unsigned number, uint64_t seed,

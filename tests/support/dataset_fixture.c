@@ -8,6 +8,14 @@ static struct slice text_of(const char *text)
     return text == NULL ? slice_of(NULL, 0) : slice_from_text(text);
 }
 
+void ds_check_status(const char *call, enum coffer_status status, enum coffer_status expected,
+    const struct error *err)
+{
+    if (status != expected)
+        fail_msg(
+            "%s: %s (%s), not %s", call, status_code(status), err->text, status_code(expected));
+}
+
 /* ---- changes ---- */
 
 /* Wait for a change that was begun with the gate's waker. */

@@ -76,11 +76,10 @@ enum transaction_state tx_state(struct dataset *dataset, const char *id);
         struct error *err = &error_;                                                               \
         enum coffer_status status_ = (call);                                                       \
                                                                                                    \
-        if (status_ != (expected))                                                                 \
-            fail_msg("%s: %s (%s), not %s", #call, status_code(status_), error_.text,              \
-                status_code(expected));                                                            \
-        (void)err;                                                                                 \
+        ds_check_status(#call, status_, (expected), err);                                          \
     } while (0)
+void ds_check_status(const char *call, enum coffer_status status, enum coffer_status expected,
+    const struct error *err);
 
 /* ---- a store with a dataset "run1", as a cmocka state ---- */
 

@@ -83,7 +83,7 @@ void world_read(struct world *world, unsigned slot)
         uint8_t *data;
         size_t got;
 
-        if (!settled && wanted == COFFER_OK &&
+        if (!settled && wanted != COFFER_NO_SUCH_CHANNEL &&
             dataset_stream(dataset, slice_from_text(model_channel_names[number]), &info, NULL) ==
                 COFFER_NO_SUCH_CHANNEL)
             continue; /* all of it is buffered */

@@ -359,9 +359,8 @@ static void check_as_of(struct look *look, uint64_t version, unsigned c, uint64_
     gate_release(&gate);
 }
 
-static void check_versions(struct look *look)
+static void take_versions(struct look *look)
 {
-    uint64_t positions[BOOK_CHANNELS] = {0};
     struct error error;
     bool more = true;
 
@@ -372,6 +371,13 @@ static void check_versions(struct look *look)
         if (dataset_versions(look->dataset, after, take_version, look, &more, &error) != COFFER_OK)
             BAD(look, "versions: %s", error.text);
     }
+}
+
+static void check_versions(struct look *look)
+{
+    uint64_t positions[BOOK_CHANNELS] = {0};
+
+    take_versions(look);
     for (size_t i = 0; i < look->version_count; i++) {
         const struct version *version = &look->versions[i];
         bool looked = i + LOOK_BACK >= look->version_count || i % LOOK_EVERY == 0;

@@ -1,0 +1,54 @@
+/*
+ * maintenance.h - what keeps a store small and whole: the fourth public face of the store, beside
+ * store.h, datasets.h and jobs.h. Each piece of work is a call that blocks, for programs without a
+ * server, and a job (jobs.h) for those with one.
+ *
+ * A repack gives the space of deleted content back: packs of which enough is dead are rewritten
+ * without it, and their files removed. Reads and writes go on meanwhile. It may be stopped, or the
+ * power fail, at any moment: what it did so far stays, and nothing is ever lost by it.
+ *
+ * Threads: any; one repack of a store at a time.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storage/base/status.h"
+#include "storage/store.h"
+
+struct maintenance_watch {
+    /* Called often, from the calling thread; false: stop soon. NULL: nobody looks. */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+};
+
+struct repack_options {
+    double dead_ratio;         /* 0 to 1: rewrite packs of which so much is dead; < 0: none */
+    int compression_level;     /* of what is rewritten: compress it again; 0: leave it as it is */
+    uint64_t bytes_per_second; /* of packs read; 0: as fast as it goes */
+    bool merge_small;          /* make one pack of several small ones */
+    bool seal_idle; /* seal packs that nobody writes to, so that they are looked at too */
+};
+/* What is asked for by one who says nothing more: the store's dead ratio and rate. */
+void repack_options_default(const struct store *store, struct repack_options *options);
+/* Of the job "pack": all that makes few packs of many. */
+void pack_options_default(const struct store *store, struct repack_options *options);
+
+struct repack_result {
+    uint64_t packs_sealed, packs_rewritten, packs_written;
+    uint64_t packs_kept; /* that were to be removed, and hold something that cannot be moved */
+    uint64_t records_moved, bytes_read, bytes_written, bytes_freed;
+};
+
+/* Blocking. COFFER_DRAINING: stopped by the watch; COFFER_JOB_CONFLICT: one is under way;
+ * COFFER_DISK_FULL. *result says what was done, in any case. */
+MUST_USE enum coffer_status store_repack(struct store *store, const struct repack_options *options,
+    const struct maintenance_watch *watch, struct repack_result *result, struct error *err);
+
+/* The same as a job of the kind JOB_REPACK, or JOB_PACK, which writes out buffered content first.
+ * As job_start(). */
+MUST_USE enum coffer_status store_repack_start(
+    struct store *store, const struct repack_options *options, uint64_t *id, struct error *err);
+MUST_USE enum coffer_status store_pack_start(
+    struct store *store, const struct repack_options *options, uint64_t *id, struct error *err);
