@@ -230,7 +230,9 @@ static void readers_of_cold_blocks(void **state)
     static const size_t sizes[] = {700000, 40, 2500000, 17, 1200000, 3000};
     struct dataset_test_state *self = *state;
     uint8_t *all = malloc(8 << 20), *read = malloc(8 << 20);
-    size_t total = 0;
+    struct stream_reader *reader;
+    enum coffer_status status;
+    size_t total = 0, at, part = 0;
     struct gate gate;
 
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -243,8 +245,7 @@ static void readers_of_cold_blocks(void **state)
     }
     gate_init(&gate);
     for (int pass = 0; pass < 4; pass++) {
-        struct stream_reader *reader;
-        size_t at = 0;
+        at = 0;
 
         if (pass == 2)
             dataset_restart(self, RESTART_CLEAN); /* nothing is verified yet */
@@ -260,6 +261,22 @@ static void readers_of_cold_blocks(void **state)
         assert_memory_equal(read, all, total);
         stream_close(reader);
     }
+    /* One that waits for the disk in the midst of the first verification, while another reads. */
+    dataset_restart(self, RESTART_CLEAN);
+    fixture_drop_page_cache(&self->fixture);
+    CHECK_STATUS(
+        stream_open(self->dataset, slice_from_text("a"), 0, gate_waker(&gate), &reader, err),
+        COFFER_OK);
+    stream_select(reader, at = 600000, total, false);
+    status = stream_read(reader, read + at, total - at, &part, NULL);
+    ds_check_bytes(self->dataset, "a", 0, all, total);
+    if (status == COFFER_AGAIN)
+        gate_wait(&gate);
+    else
+        at += part;
+    read_to(reader, &gate, read, &at, total, 1 << 20);
+    assert_memory_equal(read + 600000, all + 600000, total - 600000);
+    stream_close(reader);
     gate_release(&gate);
     free(all);
     free(read);

@@ -209,6 +209,38 @@ static void test_copies_are_bounded(void **state)
     assert_int_equal(form_of(suite, 5), READER_MEMORY);
 }
 
+/* Goal: a reader in the middle of the first verification goes on with it although another one has
+ * come to its end meanwhile. Method: it waits for the disk while the other reads everything. */
+static void test_two_that_verify(void **state)
+{
+    struct suite *suite = *state;
+
+    for (size_t i = 0; i < SHAPES; i++) {
+        struct reader *reader;
+        struct reader_content content;
+        enum coffer_status status;
+        struct gate gate;
+
+        if (SHAPE[i].buffered)
+            continue;
+        fixture_reopen(&suite->fixture); /* nothing is verified yet */
+        fixture_drop_page_cache(&suite->fixture);
+        gate_init(&gate);
+        assert_int_equal(
+            reader_open(suite->fixture.store, &suite->keys[i], gate_waker(&gate), &reader, NULL),
+            COFFER_OK);
+        status = reader_content(reader, &content, NULL);
+        check_content(suite->fixture.store, &suite->keys[i], suite->data[i], SHAPE[i].size);
+        for (; status == COFFER_AGAIN; status = reader_content(reader, &content, NULL))
+            gate_wait(&gate);
+        assert_int_equal(status, COFFER_OK);
+        if (content.form == READER_MEMORY)
+            assert_memory_equal(content.data, suite->data[i], SHAPE[i].size);
+        reader_close(reader);
+        gate_release(&gate);
+    }
+}
+
 static void test_encoded(void **state)
 {
     struct suite *suite = *state;
@@ -407,6 +439,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(test_whole),
+        cmocka_unit_test_setup_teardown(test_two_that_verify, set_up_local, tear_down),
         BOTH(test_ranges),
         cmocka_unit_test_setup_teardown(test_forms, set_up_local, tear_down),
         cmocka_unit_test_setup_teardown(test_copies_are_bounded, set_up_local, tear_down),

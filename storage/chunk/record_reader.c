@@ -222,7 +222,9 @@ enum coffer_status record_verify(struct record_reader *reader, struct error *err
         return COFFER_OK;
     if (is_small(reader))
         return verify_small(reader, err);
-    if (reader->source.verified != NULL &&
+    /* Not once it has begun: the piece that is being loaded is one of those to be verified, and who
+     * reads on would take it for another. */
+    if (!reader->summing && reader->source.verified != NULL &&
         (atomic_load_explicit(reader->source.verified, memory_order_relaxed) &
             reader->source.verified_mask) != 0) {
         reader->verified = true;
