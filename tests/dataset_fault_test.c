@@ -440,6 +440,32 @@ static void a_failed_version_is_left_out(void **state)
     versions_wait_for_those_before(state, true);
 }
 
+/* And one that fails while those before it are still on their way does not wait for them. */
+static void a_version_fails_before_the_one_before_it(void **state)
+{
+    struct state *self = *state;
+    struct deed first, second, third;
+    struct pending pending[2];
+    uint64_t before;
+
+    begin(self);
+    before = ds_version(self->dataset);
+    first = append_of(self, 0, 0, 300);
+    disk_hold(&first.seed, sizeof(first.seed), false);
+    pending_begin(self, &pending[0], &first);
+    disk_wait_held();
+    fault_arm(FAULT_PACK_WRITE, EIO, 1, 2);
+    second = append_of(self, 1, 0, 300);
+    pending_begin(self, &pending[1], &second);
+    assert_int_equal(pending_end(self, &pending[1], &second).status, COFFER_IO);
+    third = append_of(self, 1, 0, 300);
+    pending_begin(self, &pending[1], &third);
+    disk_release();
+    assert_int_equal(pending_end(self, &pending[0], &first).version, before + 1);
+    assert_int_equal(pending_end(self, &pending[1], &third).version, before + 3);
+    go_on_and_crash(self, "a version failed before the one before it");
+}
+
 /* Nobody sees any of a commit that is being made durable. */
 static void a_commit_is_seen_when_it_is_durable(void **state)
 {
@@ -524,6 +550,7 @@ int main(void)
         CASE(a_transaction_behind_a_failed_append_is_aborted),
         CASE(versions_are_published_in_order),
         CASE(a_failed_version_is_left_out),
+        CASE(a_version_fails_before_the_one_before_it),
         CASE(a_commit_is_seen_when_it_is_durable),
         CASE(a_deletion_fails),
         CASE(a_deletion_is_no_loss),

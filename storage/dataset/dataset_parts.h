@@ -84,7 +84,7 @@ const struct piece *pieces_find(const struct piece_list *list, uint64_t offset);
 
 struct publication {
     uint64_t version;
-    bool settled, durable; /* (lock) */
+    bool durable; /* (lock) */
     /* Make it visible; with the lock. Not called unless it is durable. */
     void (*publish)(struct publication *publication, struct wake_list *wakes);
     struct publication *next; /* (lock) */

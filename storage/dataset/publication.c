@@ -36,25 +36,37 @@ void wake_all(struct wake_list *wakes)
 void publication_begin(struct dataset *dataset, struct publication *publication)
 {
     publication->version = ++dataset->next_version;
-    publication->settled = publication->durable = false;
+    publication->durable = false;
     publication->next = NULL;
     *dataset->last_publication = publication;
     dataset->last_publication = &publication->next;
 }
 
+/* It has failed: its number is not used, and its maker may be gone before those before it are
+ * settled. */
+static void take_out(struct dataset *dataset, const struct publication *publication)
+{
+    struct publication **at = &dataset->publications;
+
+    while (*at != publication)
+        at = &(*at)->next;
+    *at = publication->next;
+    if (*at == NULL)
+        dataset->last_publication = at;
+}
+
 void publication_settle(
     struct dataset *dataset, struct publication *publication, bool durable, struct wake_list *wakes)
 {
-    publication->settled = true;
     publication->durable = durable;
-    while (dataset->publications != NULL && dataset->publications->settled) {
+    if (!durable)
+        take_out(dataset, publication);
+    while (dataset->publications != NULL && dataset->publications->durable) {
         struct publication *first = dataset->publications;
 
         dataset->publications = first->next;
         if (dataset->publications == NULL)
             dataset->last_publication = &dataset->publications;
-        if (!first->durable)
-            continue; /* its number is not used */
         dataset->version = first->version;
         first->publish(first, wakes);
     }
