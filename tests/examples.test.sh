@@ -93,14 +93,14 @@ done
 
 # --- subdetectors: four processes; one is killed, and started again --------------------------
 
-batches=60 size=200
+batches=800 size=50
 declare -A detectors
 for name in tracker calorimeter muon trigger; do
     example subdetectors batches "$name" "$batches" "$size" >"$folder/$name.out" 2>&1 &
     detectors[$name]=$!
 done
 wait_for_records batches $((4 * size))
-kill -KILL "${detectors[muon]}"
+kill -KILL "${detectors[muon]}" || fail "muon was done before it was killed"
 wait "${detectors[muon]}" 2>/dev/null || true
 example subdetectors batches muon "$batches" "$size" >"$folder/muon.out" 2>&1 &
 detectors[muon]=$!
@@ -112,7 +112,7 @@ for name in tracker calorimeter muon trigger; do
             END { exit bad || NR != number }' || fail "$name has not each event once"
 done
 # Each version is a batch, in all channels.
-request "/v1/datasets/batches/versions?limit=1000" |
+request "/v1/datasets/batches/versions?limit=10000" |
     jq -e --argjson batches "$batches" \
         '(.versions | length) == $batches and all(.versions[]; (.channels | length) == 4)' >/dev/null ||
     fail "a version is not a batch of all four detectors"
