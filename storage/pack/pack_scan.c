@@ -16,6 +16,7 @@ struct pack_scan {
     uint64_t nonce;
     uint64_t at, to;
     enum pack_scan_payloads payloads;
+    struct pack_scan_look look;
     uint64_t buffer_offset; /* of buffer[0] in the file */
     size_t buffer_size;
     uint8_t *buffer;
@@ -37,6 +38,11 @@ struct pack_scan *pack_scan_begin(int fd, const char *name, uint64_t nonce, uint
     scan->buffer = malloc(BUFFER_SIZE);
     invariant(scan->buffer != NULL);
     return scan;
+}
+
+void pack_scan_look_at(struct pack_scan *scan, const struct pack_scan_look *look)
+{
+    scan->look = *look;
 }
 
 void pack_scan_end(struct pack_scan *scan)
@@ -115,6 +121,8 @@ static enum coffer_status check_large(
         if (status != COFFER_OK || bytes == NULL)
             break;
         checksum_update(&sum, bytes, part);
+        if (scan->look.piece != NULL)
+            scan->look.piece(scan->look.context, item, done, bytes, part);
         if (keep)
             memcpy(scan->large + done, bytes, part);
         done += part;
@@ -144,6 +152,8 @@ static enum coffer_status check_payload(
     item->payload_good =
         checksum_once(bytes, (size_t)item->header.stored_size) == item->header.checksum;
     item->payload = item->payload_good ? bytes : NULL;
+    if (item->payload_good && scan->look.record != NULL)
+        item->verdict = scan->look.record(scan->look.context, &item->header, bytes);
     return COFFER_OK;
 }
 

@@ -300,6 +300,67 @@ static void test_cut_anywhere(void **state)
     made_end(&made);
 }
 
+/* ---- looking ---- */
+
+struct looked {
+    uint64_t records, record_bytes, pieces, piece_bytes, last_at;
+};
+
+static uint8_t look_record(
+    void *context, const struct record_header *header, const uint8_t *payload)
+{
+    struct looked *looked = context;
+
+    looked->records++;
+    looked->record_bytes += header->stored_size;
+    return (uint8_t)(payload[0] | 1);
+}
+
+static void look_piece(
+    void *context, const struct pack_scan_item *item, uint64_t at, const uint8_t *data, size_t size)
+{
+    struct looked *looked = context;
+
+    assert_int_equal(at, looked->piece_bytes);
+    assert_int_equal(data[0], (uint8_t)(at * 7 + item->offset));
+    looked->pieces++;
+    looked->piece_bytes += size;
+}
+
+static void test_look(void **state)
+{
+    struct looked looked = {0};
+    const struct pack_scan_look look = {look_record, look_piece, &looked};
+    struct made made;
+    struct pack_scan *scan;
+    struct pack_scan_item item;
+    uint64_t bad, small;
+
+    (void)state;
+    made_begin(&made);
+    small = add_record(&made, RECORD_CHUNK, 1000, NONCE);
+    bad = add_record(&made, RECORD_CHUNK, 1000, NONCE);
+    made.bytes[bad + RECORD_HEADER_SIZE + 5] ^= 1;
+    add_record(&made, RECORD_CHUNK, 3 << 20, NONCE);
+    scan = scan_of(&made, SCAN_PAYLOADS_ALL);
+    pack_scan_look_at(scan, &look);
+    item = next(scan);
+    assert_true(item.payload_good);
+    assert_int_equal(item.verdict, (uint8_t)small | 1);
+    item = next(scan);
+    assert_false(item.payload_good);
+    assert_int_equal(item.verdict, 0);
+    item = next(scan);
+    assert_true(item.payload_good);
+    assert_int_equal(item.verdict, 0);
+    assert_int_equal(looked.records, 1);
+    assert_int_equal(looked.record_bytes, 1000);
+    assert_true(looked.pieces > 1);
+    assert_int_equal(looked.piece_bytes, 3 << 20);
+    pack_scan_end(scan);
+    made_end(&made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_past_damage),
         cmocka_unit_test(test_a_pack_in_a_pack),
         cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_look),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
