@@ -25,6 +25,7 @@ usage: ./dev bench [OPTION...]
   --list             print the cases
 
 Cases: get-1k get-16k get-64k get-1m cold-1k cold-1m put-1k put-16k put-64k put-1m syncs million
+       keep-10k keep-1m
        append-small append-16k append-1m commit ndjson words read-channel streams
 Exit code: 0 measured, 1 a case failed (or, with --strict, a target was missed), 2 wrong use.
 TEXT
@@ -34,7 +35,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 readonly here root
 all_cases=(get-1k get-16k get-64k get-1m cold-1k cold-1m put-1k put-16k put-64k put-1m syncs million
-    append-small append-16k append-1m commit ndjson words read-channel streams)
+    keep-10k keep-1m append-small append-16k append-1m commit ndjson words read-channel streams)
 
 rounds=5 seconds=3 connections=64 quick="" strict="" keep_work="" only='*'
 thread_counts=(2 1) coffer_options=()
@@ -57,6 +58,8 @@ source "$here/case_get.sh"
 source "$here/case_put.sh"
 # shellcheck source=case_million.sh
 source "$here/case_million.sh"
+# shellcheck source=case_keep.sh
+source "$here/case_keep.sh"
 # shellcheck source=case_append.sh
 source "$here/case_append.sh"
 # shellcheck source=case_dataset.sh
@@ -178,6 +181,8 @@ case_run() { # NAME
     put-1m) put_case "$1" 1048576 ;;
     syncs) syncs_case "$1" ;;
     million) million_case "$1" $((few ? 100000 : 1000000)) ;;
+    keep-10k) keep_case "$1" 10000 1024 ;;
+    keep-1m) keep_case "$1" $((few ? 100000 : 1000000)) 100 ;;
     append-small) append_case "$1" 10 1024 plain-1 plain-64 ;;
     append-16k) append_case "$1" 16384 16384 {plain,staged}-{1,2,4,8,16} ;;
     append-1m) append_case "$1" 1048576 1048576 {plain,staged}-{1,2,4,8,16} ;;

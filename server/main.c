@@ -1,4 +1,5 @@
 /* cofferd: wiring only. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,6 +18,10 @@ static bool arm_faults(struct error *err)
     return faults == NULL || fault_configure(faults, err) == COFFER_OK;
 }
 
+/* What is as large as the index's write buffers goes back to the system when it is freed. glibc's
+ * own threshold rises with what is freed, until all of it stays in the heap. */
+enum { MAPPED_FROM = 4 << 20 };
+
 int main(int argc, char **argv)
 {
     struct options options;
@@ -25,6 +30,7 @@ int main(int argc, char **argv)
     int code;
 
     signals_block();
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
     if (!arm_faults(&err) ||
         options_parse(&options, argc, argv, environ, &action, &err) != COFFER_OK) {
         (void)fprintf(stderr, "cofferd: %s\n", err.text);

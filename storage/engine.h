@@ -113,7 +113,8 @@ struct engine_pack {
 struct engine_compaction {
     double dead_ratio; /* rewrite packs of which so much is dead and can be given back; < 0: none */
     bool look_only;    /* only say how much there is to do: bytes_worth */
-    bool seal_idle;    /* seal open packs that nobody writes to */
+    bool seal_idle;    /* seal open packs that nobody writes to: with merge_small all of them, else
+                          those of which dead_ratio is dead */
     bool merge_small;  /* make one pack of several small ones */
     int compression_level;     /* of what is rewritten: encode it again; 0: as it is */
     uint64_t bytes_per_second; /* of packs read; 0: as fast as it goes */
@@ -123,7 +124,7 @@ struct engine_compaction {
     /* Out: */
     uint64_t packs_sealed, packs_rewritten, packs_written, packs_kept; /* kept: not emptied */
     uint64_t bytes_read, bytes_written, bytes_removed, records_moved;
-    uint64_t bytes_worth; /* of packs with that dead_ratio */
+    uint64_t bytes_worth; /* look_only: of packs with that dead_ratio */
 };
 
 struct engine {
@@ -140,7 +141,7 @@ struct engine_ops {
      * after a crash, or none. */
     enum coffer_status (*commit)(struct engine *engine, unsigned lane, struct engine_op **ops,
         size_t count, struct error *err);
-    /* Nothing will come on this lane for a while: let go of what it holds open. */
+    /* Nothing will come on this lane for a while: let go of what it holds open. Quick. */
     void (*lane_idle)(struct engine *engine, unsigned lane);
     /* COFFER_OK or COFFER_NO_SUCH_CHUNK. */
     enum coffer_status (*find)(

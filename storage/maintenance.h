@@ -28,7 +28,9 @@ struct repack_options {
     int compression_level;     /* of what is rewritten: compress it again; 0: leave it as it is */
     uint64_t bytes_per_second; /* of packs read; 0: as fast as it goes */
     bool merge_small;          /* make one pack of several small ones */
-    bool seal_idle; /* seal packs that nobody writes to, so that they are looked at too */
+    /* Look at open packs that nobody writes to as well, and seal those that are worth it (with
+     * merge_small: all of them). */
+    bool seal_idle;
 };
 /* What is asked for by one who says nothing more: the store's dead ratio and rate. */
 void repack_options_default(const struct store *store, struct repack_options *options);

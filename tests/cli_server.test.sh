@@ -58,6 +58,9 @@ run 0 put --durability buffered --json - < <(echo ticket)
 ticket=$(jq -r .ticket out.text)
 [ "$ticket" = null ] || run 0 sync "$ticket"
 run 0 sync
+# Right after a write, when a lane still has the pack.
+run 0 pack --json
+json_is '.result.packs_sealed > 0' true
 run 1 sync 0000000000000000:1:1
 has "$err" ticket_lost
 run 0 jobs

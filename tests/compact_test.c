@@ -121,6 +121,36 @@ static void test_only_what_is_dead(void **state)
     }
 }
 
+/* Of the open ones, those that nobody writes to and that are worth it. */
+static void test_open_packs(void **state)
+{
+    struct suite *suite = *state;
+    struct engine_compaction look = {.dead_ratio = 0.5, .seal_idle = true, .look_only = true};
+    struct engine_compaction done = {.dead_ratio = 0.5, .seal_idle = true};
+    struct engine_pack packs[PACKS_MAX];
+
+    for (size_t i = 0; i < 8; i++) {
+        struct engine_op op = op_put(&items[i]);
+
+        suite_commit(suite, i < 4 ? 1 : 2, &op, 1);
+    }
+    delete_items(suite, 0, 3, 1); /* 3 of 4 of the first */
+    suite->engine->ops->lane_idle(suite->engine, 2);
+    assert_int_equal(suite->engine->ops->compact(suite->engine, &done, NULL), COFFER_OK);
+    assert_int_equal(done.packs_rewritten, 0); /* somebody may be writing to it */
+    suite->engine->ops->lane_idle(suite->engine, 1);
+    assert_int_equal(suite->engine->ops->compact(suite->engine, &look, NULL), COFFER_OK);
+    assert_true(look.bytes_worth > (uint64_t)4 * ITEM_SIZE);
+    assert_string_equal((list_packs(suite, packs), packs[0].state), "open");
+    assert_int_equal(suite->engine->ops->compact(suite->engine, &done, NULL), COFFER_OK);
+    assert_int_equal(done.packs_rewritten, 1);
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < 8; i++)
+            assert_int_equal(suite_has(suite, &items[i].key), i >= 3);
+        suite_rebuild(suite);
+    }
+}
+
 /* Also of packs that hold nothing but what a repack had to carry: it does not go round in circles.
  */
 static void test_comes_to_an_end(void **state)
@@ -436,6 +466,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_only_what_is_dead),
+        CASE(test_open_packs),
         CASE(test_comes_to_an_end),
         CASE(test_small_ones_are_merged),
         CASE(test_deletions),

@@ -138,6 +138,9 @@ struct lane_info {
 /* Up to count lanes with a name > after (NULL: all), in name order. */
 size_t lane_set_list(
     struct lane_set *set, const char *after, struct lane_info *infos, size_t count);
+/* Lanes that have nothing to do let go of what they hold in the engine now, and not only after a
+ * while without work. */
+void lane_set_let_go(struct lane_set *set);
 /* Call `visit` for every lane, held while it is visited. */
 void lane_set_each(
     struct lane_set *set, void (*visit)(void *context, struct lane *lane), void *context);

@@ -436,3 +436,19 @@ void lane_set_each(
     lock_drop(&set->lock);
     free(held);
 }
+
+static void let_go(void *context, struct lane *lane)
+{
+    struct engine *engine = context;
+
+    lock_take(&lane->lock);
+    /* Nobody is in the engine with its number, and with the lock held nobody gets there. */
+    if (lane->first == NULL && lane->flushing_count == 0)
+        engine->ops->lane_idle(engine, lane->number);
+    lock_drop(&lane->lock);
+}
+
+void lane_set_let_go(struct lane_set *set)
+{
+    lane_set_each(set, let_go, set->engine);
+}

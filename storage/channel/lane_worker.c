@@ -157,9 +157,7 @@ void lane_serve(struct lane *lane)
                 flush(lane, ops);
         }
         /* Let the pack go before somebody else may serve the lane. */
-        lock_drop(&lane->lock);
         engine->ops->lane_idle(engine, lane->number);
-        lock_take(&lane->lock);
         if (lane->first == NULL)
             break;
     }

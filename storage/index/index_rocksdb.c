@@ -18,6 +18,7 @@
 enum {
     WRITE_BUFFER_SIZE = 24 << 20,
     WRITE_BUFFERS_MAX = 3,
+    WRITE_BUFFER_PIECE = 4 << 20, /* large enough for malloc to map it, and so to give it back */
     BLOOM_BITS = 10,
     OPEN_FILES_MAX = 256,
     LOG_LEVEL_HEADER = 5, /* above the one of fatal errors */
@@ -72,6 +73,7 @@ static rocksdb_options_t *make_options(rocksdb_cache_t *cache)
     rocksdb_options_set_uint64add_merge_operator(options);
     rocksdb_options_set_write_buffer_size(options, WRITE_BUFFER_SIZE);
     rocksdb_options_set_max_write_buffer_number(options, WRITE_BUFFERS_MAX);
+    rocksdb_options_set_arena_block_size(options, WRITE_BUFFER_PIECE);
     rocksdb_options_set_memtable_whole_key_filtering(options, 1);
     rocksdb_options_set_memtable_prefix_bloom_size_ratio(options, 0.05);
     rocksdb_options_set_compression(options, rocksdb_no_compression); /* keys are random */

@@ -22,7 +22,8 @@ enum { RESULT_SIZE = 512 };
 void repack_options_default(const struct store *store, struct repack_options *options)
 {
     *options = (struct repack_options){.dead_ratio = store->options.repack_dead_ratio,
-        .bytes_per_second = store->options.repack_rate};
+        .bytes_per_second = store->options.repack_rate,
+        .seal_idle = true};
 }
 
 void pack_options_default(const struct store *store, struct repack_options *options)
@@ -47,6 +48,8 @@ enum coffer_status store_repack(struct store *store, const struct repack_options
         compaction.progress = watch->progress;
         compaction.context = watch->context;
     }
+    if (options->seal_idle)
+        lane_set_let_go(store->lanes);
     if (store->engine->ops->compact != NULL)
         status = store->engine->ops->compact(store->engine, &compaction, err);
     /* Writes that were refused for want of space are to see what there is now. */

@@ -32,7 +32,7 @@ struct upkeep {
 static uint64_t bytes_worth(struct store *store)
 {
     struct engine_compaction look = {
-        .dead_ratio = store->options.repack_dead_ratio, .look_only = true};
+        .dead_ratio = store->options.repack_dead_ratio, .seal_idle = true, .look_only = true};
 
     return store->engine->ops->compact(store->engine, &look, NULL) == COFFER_OK ? look.bytes_worth
                                                                                 : 0;

@@ -182,7 +182,7 @@ static enum coffer_status choose(struct local_engine *engine, struct engine_comp
     run->total = run->before;
     for (size_t i = 0; i < worth; i++)
         run->total += choice.candidates[i].size;
-    compaction->bytes_worth = run->total - run->before;
+    compaction->bytes_worth += run->total - run->before;
     if (compaction->look_only)
         worth = 0;
     else if (worth > 0)
@@ -216,18 +216,29 @@ static enum coffer_status run_once(struct local_engine *engine,
     return status;
 }
 
-/* Those without a record stay open: nothing would be won. */
+/* Whether it is better sealed than gone on with: those without a record never are. */
+static bool is_to_seal(const struct pack_writer *writer, const struct engine_compaction *compaction)
+{
+    uint64_t end = pack_writer_end(writer), dead = pack_writer_pack(writer)->dead_bytes;
+
+    return end > PACK_HEADER_SIZE &&
+           (compaction->merge_small || (compaction->dead_ratio >= 0 &&
+                                           (double)dead >= compaction->dead_ratio * (double)end));
+}
+
 static void seal_idle(struct local_engine *engine, struct engine_compaction *compaction)
 {
     struct local_lane lane = {.batch = index_batch_create()};
-    struct pack_writer **empty = NULL;
-    size_t empty_count = 0;
+    struct pack_writer **rest = NULL;
+    size_t rest_count = 0;
 
     while (!engine->failed && (lane.writer = local_take_free_writer(engine)) != NULL) {
-        if (pack_writer_end(lane.writer) == PACK_HEADER_SIZE) {
-            empty = realloc(empty, (empty_count + 1) * sizeof(struct pack_writer *));
-            invariant(empty != NULL);
-            empty[empty_count++] = lane.writer;
+        if (compaction->look_only || !is_to_seal(lane.writer, compaction)) {
+            if (is_to_seal(lane.writer, compaction))
+                compaction->bytes_worth += pack_writer_end(lane.writer);
+            rest = realloc(rest, (rest_count + 1) * sizeof(struct pack_writer *));
+            invariant(rest != NULL);
+            rest[rest_count++] = lane.writer;
             continue;
         }
         gate_enter(&engine->gate);
@@ -235,9 +246,9 @@ static void seal_idle(struct local_engine *engine, struct engine_compaction *com
         gate_leave(&engine->gate);
         compaction->packs_sealed++;
     }
-    for (size_t i = 0; i < empty_count; i++)
-        local_free_writer(engine, empty[i]);
-    free(empty);
+    for (size_t i = 0; i < rest_count; i++)
+        local_free_writer(engine, rest[i]);
+    free(rest);
     index_batch_destroy(lane.batch);
 }
 

@@ -308,6 +308,8 @@ enum coffer_status compact_settle(struct compact_run *run, struct error *err)
         if (status != COFFER_OK)
             local_fail(run->engine, err->text);
     }
+    /* Neither a start nor the index's memory is to notice that so many rows have moved. */
+    local_flush_index_sometimes(run->engine, run->copied_count, run->size);
     run->compaction->bytes_written += run->size;
     run->size = 0;
     run->copied_count = 0;
