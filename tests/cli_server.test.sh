@@ -58,9 +58,6 @@ run 0 put --durability buffered --json - < <(echo ticket)
 ticket=$(jq -r .ticket out.text)
 [ "$ticket" = null ] || run 0 sync "$ticket"
 run 0 sync
-# Right after a write, when a lane still has the pack.
-run 0 pack --json
-json_is '.result.packs_sealed > 0' true
 run 1 sync 0000000000000000:1:1
 has "$err" ticket_lost
 run 0 jobs
@@ -77,6 +74,8 @@ run 0 jobs show 1
 has "$out" "state              done"
 run 0 jobs cancel 1 --json # one that has ended stays as it is
 json_is '[.id, .state]' '["1","done"]'
+run 0 pack --json # right after a write, when its lane still has the pack
+json_is '.result.packs_sealed > 0' true
 
 # --- bench ----------------------------------------------------------------------------------------
 
