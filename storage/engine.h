@@ -29,6 +29,7 @@
 #include "storage/base/key_source.h"
 #include "storage/base/partition.h"
 #include "storage/base/slice.h"
+#include "storage/base/spill.h"
 #include "storage/base/status.h"
 
 enum {
@@ -127,6 +128,40 @@ struct engine_compaction {
     uint64_t bytes_worth; /* look_only: of packs with that dead_ratio */
 };
 
+enum engine_owner { /* what something damaged belongs to */
+    OWNER_NONE,     /* not known, or nothing refers to it */
+    OWNER_CHUNK,    /* `key` */
+    OWNER_SEGMENT,  /* of an upload: of a large chunk, which is reported by its own key as well */
+    OWNER_PARTITION /* `partition` */
+};
+
+struct engine_damage {
+    uint64_t pack, offset; /* offset 0: of the whole pack */
+    enum engine_owner owner;
+    struct digest key;
+    struct partition_id partition;
+    bool missing;     /* a row leads to no record */
+    const char *what; /* in words; a constant */
+};
+
+/* What validate() is to do, and what it found. */
+struct engine_validation {
+    uint64_t bytes_per_second; /* of packs read; 0: as fast as it goes */
+    struct spill_place place;  /* for temporary files: some 50 bytes a chunk */
+    /* Called often; false: stop soon. */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void (*damage)(void *context, const struct engine_damage *damage);
+    /* The chunk's records have their checksums, but nobody has hashed its content: it is in
+     * segments, or large. Not COFFER_OK: validate() ends with it. */
+    enum coffer_status (*hash_later)(
+        void *context, const struct digest *key, const struct engine_row *row, struct error *err);
+    void *context; /* of the three */
+    /* Out: */
+    uint64_t records, bytes_read; /* looked at */
+    uint64_t chunks;              /* rows that lead to where they should, or are reported */
+    uint64_t unreferenced_bytes;  /* of good records, or parts of them */
+};
+
 struct engine {
     const struct engine_ops *ops; /* first member of local_engine and memory_engine */
 };
@@ -194,6 +229,11 @@ struct engine_ops {
      * under way; COFFER_DRAINING: stopped by progress(); COFFER_DISK_FULL. */
     enum coffer_status (*compact)(
         struct engine *engine, struct engine_compaction *compaction, struct error *err);
+    /* Read all packs as they are at the call, compare checksums and hashes, and the index with
+     * them both ways; goes on after damage; reads and commits go on meanwhile. NULL: there is
+     * nothing that could be damaged. Blocking. COFFER_DRAINING: stopped by progress(). */
+    enum coffer_status (*validate)(
+        struct engine *engine, struct engine_validation *validation, struct error *err);
     void (*status)(struct engine *engine, struct engine_status *status);
     size_t (*packs)(struct engine *engine, uint64_t after, struct engine_pack *packs, size_t count);
     /* Release everything; no other op may be running. */

@@ -7,6 +7,9 @@
  * without it, and their files removed. Reads and writes go on meanwhile. It may be stopped, or the
  * power fail, at any moment: what it did so far stays, and nothing is ever lost by it.
  *
+ * A validation reads everything: every record's checksum, every chunk's SHA-256, and the index
+ * against the packs both ways. It goes on after damage, and changes nothing.
+ *
  * Threads: any; one repack of a store at a time.
  */
 #pragma once
@@ -54,3 +57,34 @@ MUST_USE enum coffer_status store_repack_start(
     struct store *store, const struct repack_options *options, uint64_t *id, struct error *err);
 MUST_USE enum coffer_status store_pack_start(
     struct store *store, const struct repack_options *options, uint64_t *id, struct error *err);
+
+/* ---- validation ---- */
+
+struct validate_options {
+    uint64_t bytes_per_second; /* of packs read; 0: as fast as it goes */
+};
+
+enum { VALIDATE_LISTED_MAX = 100, VALIDATE_KEY_SIZE = 160 };
+
+struct validate_damage {
+    uint64_t pack, offset;
+    char key[VALIDATE_KEY_SIZE]; /* of a chunk in hexadecimal; "dataset NAME"; empty: not known */
+    const char *what;            /* a constant */
+};
+
+struct validate_result {
+    uint64_t checked; /* records */
+    uint64_t bytes_read, chunks;
+    uint64_t unreferenced_bytes;           /* dead, until a repack gives them back */
+    uint64_t damaged_count, missing_count; /* of which at most so many are listed: */
+    struct validate_damage damaged[VALIDATE_LISTED_MAX], missing[VALIDATE_LISTED_MAX];
+};
+
+/* Blocking, while reads and writes go on. What is damaged is in *result and in the log, and no
+ * failure of the call. COFFER_DRAINING: stopped by the watch. */
+MUST_USE enum coffer_status store_validate(struct store *store,
+    const struct validate_options *options, const struct maintenance_watch *watch,
+    struct validate_result *result, struct error *err);
+/* The same as a job of the kind JOB_VALIDATE. As job_start(). */
+MUST_USE enum coffer_status store_validate_start(
+    struct store *store, const struct validate_options *options, uint64_t *id, struct error *err);

@@ -14,6 +14,7 @@
 #include "storage/base/log.h"
 #include "storage/chunk/store_parts.h"
 #include "storage/maintain/repack.h"
+#include "storage/maintain/validate.h"
 #include "storage/maintenance.h"
 
 enum { LOOK_SHARE = 64 /* the part of a pack that must have died before packs are looked at */ };
@@ -102,6 +103,7 @@ struct upkeep *upkeep_create(struct store *store)
     condition_init(&upkeep->stop);
     store_jobs_handle(store, JOB_REPACK, repack_job_run, store);
     store_jobs_handle(store, JOB_PACK, pack_job_run, store);
+    store_jobs_handle(store, JOB_VALIDATE, validate_job_run, store);
     if (store->options.repack_dead_ratio > 0 && store->engine->ops->compact != NULL) {
         upkeep->has_thread = pthread_create(&upkeep->thread, NULL, watch_main, upkeep) == 0;
         if (!upkeep->has_thread)

@@ -16,6 +16,7 @@
 #include "storage/pack/compact.h"
 #include "storage/pack/local_parts.h"
 #include "storage/pack/recovery.h"
+#include "storage/pack/validate.h"
 
 enum { SPACE_TO_GO_ON = 1 << 20 }; /* beyond the reserve: a disk that has it is not full */
 
@@ -257,6 +258,7 @@ static const struct engine_ops local_ops = {
     .drop_upload = local_drop_upload,
     .note_damage = local_note_damage,
     .compact = local_compact,
+    .validate = local_validate,
     .status = local_status,
     .packs = local_packs,
     .close = local_close,
