@@ -15,8 +15,7 @@ enum coffer_status job_request_validate(
         JSON_COUNT("bytes_per_second", &options.bytes_per_second, 0, INT64_MAX),
         JSON_BOOL("repair", &repair),
     };
-    enum coffer_status status =
-        json_in_read(body, "the body", fields, ARRAY_COUNT(fields), err);
+    enum coffer_status status = json_in_read(body, "the body", fields, ARRAY_COUNT(fields), err);
 
     if (status == COFFER_OK && repair)
         return error_set(err, COFFER_BAD_REQUEST,

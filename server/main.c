@@ -30,6 +30,7 @@ int main(int argc, char **argv)
     int code;
 
     signals_block();
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): no threads yet */
     (void)mallopt(M_MMAP_THRESHOLD, MAPPED_FROM);
     if (!arm_faults(&err) ||
         options_parse(&options, argc, argv, environ, &action, &err) != COFFER_OK) {

@@ -76,6 +76,19 @@ run 0 jobs cancel 1 --json # one that has ended stays as it is
 json_is '[.id, .state]' '["1","done"]'
 run 0 pack --json # right after a write, when its lane still has the pack
 json_is '.result.packs_sealed > 0' true
+run 0 validate
+run 0 validate --json
+json_is '[.state, .result.damaged, .result.missing, .result.checked > 0]' '["done",[],[],true]'
+pack=$(grep -la hello data/packs/*.pack | head -n 1)
+at=$(grep -abo 'hello' "$pack" | head -n 1 | cut -d: -f1)
+printf j | dd of="$pack" bs=1 seek="$at" conv=notrunc status=none
+run 1 validate --json
+json_is '[.state, .result.damaged_count, .result.damaged[0].key]' "[\"done\",1,\"$hello\"]"
+run 1 validate
+printf h | dd of="$pack" bs=1 seek="$at" conv=notrunc status=none
+run 0 validate
+run 3 validate --repair
+has "$err" "put the content again"
 
 # --- bench ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@
 #include "storage/base/log.h"
 #include "storage/chunk/store_parts.h"
 #include "storage/maintain/repack.h"
-#include "storage/maintain/validate.h"
+#include "storage/maintain/validation.h"
 #include "storage/maintenance.h"
 
 enum { LOOK_SHARE = 64 /* the part of a pack that must have died before packs are looked at */ };

@@ -13,8 +13,8 @@ enum { PAUSE_MAX_NS = 20000000, DOUBTS_MAX = 64 };
 
 enum verdict { NOT_HASHED, HASH_GOOD, HASH_BAD };
 
-/* Bad places that a power cut may have left of writes that nobody was promised. A later record knows
- * how far the pack was durable before it: what is bad before there is damage. */
+/* Bad places that a power cut may have left of writes that nobody was promised. A later record
+ * knows how far the pack was durable before it: what is bad before there is damage. */
 struct doubts {
     struct engine_damage places[DOUBTS_MAX];
     size_t count;
@@ -22,6 +22,7 @@ struct doubts {
 
 struct extent { /* of a pack that is looked at */
     uint64_t pack, end;
+    bool copying; /* a repack is filling it: the rows of its records come after them */
 };
 
 static struct local_engine *local_of(struct engine *base)
@@ -90,8 +91,8 @@ static uint8_t hash_chunk(void *context, const struct record_header *header, con
 }
 
 /* A chunk that is alive and was not hashed is given to somebody who can. */
-static enum coffer_status hash_later(struct validate *validate, uint64_t pack,
-    const struct pack_scan_item *item, struct error *err)
+static enum coffer_status hash_later(
+    struct validate *validate, uint64_t pack, const struct pack_scan_item *item, struct error *err)
 {
     struct engine_validation *validation = validate->validation;
     struct engine_row row;
@@ -177,8 +178,7 @@ static enum coffer_status scan_pack(
     enum coffer_status status = COFFER_OK;
 
     pack_file_name(pack->id, name);
-    scan =
-        pack_scan_begin(pack->fd, name, pack->nonce, PACK_HEADER_SIZE, end, SCAN_PAYLOADS_ALL);
+    scan = pack_scan_begin(pack->fd, name, pack->nonce, PACK_HEADER_SIZE, end, SCAN_PAYLOADS_ALL);
     pack_scan_look_at(scan, &look);
     while (status == COFFER_OK) {
         status = validate_keep_pace(validate, err);
@@ -229,7 +229,7 @@ static enum coffer_status validate_pack(
     if (status != COFFER_OK)
         return status;
     status = scan_pack(validate, pack, extent->end, &dead, err);
-    if (status == COFFER_OK && pack->damaged == 0)
+    if (status == COFFER_OK && pack->damaged == 0 && !extent->copying)
         compare_dead(validate, pack, dead);
     validate->validation->unreferenced_bytes += dead;
     pack_set_unpin(validate->engine->packs, pack);
@@ -241,8 +241,11 @@ static enum coffer_status validate_pack(
 static struct extent *note_extents(struct local_engine *engine, size_t *count)
 {
     struct pack_totals totals;
+    struct index_pack row;
     struct pack **packs;
     struct extent *extents;
+    uint64_t dead;
+    bool found;
 
     gate_close(&engine->gate);
     pack_set_totals(engine->packs, &totals);
@@ -250,8 +253,13 @@ static struct extent *note_extents(struct local_engine *engine, size_t *count)
     extents = calloc(totals.packs + 1, sizeof(struct extent));
     invariant(packs != NULL && extents != NULL);
     *count = pack_set_list(engine->packs, 0, packs, totals.packs);
-    for (size_t i = 0; i < *count; i++)
-        extents[i] = (struct extent){packs[i]->id, packs[i]->end};
+    for (size_t i = 0; i < *count; i++) {
+        extents[i] = (struct extent){.pack = packs[i]->id, .end = packs[i]->end};
+        if (atomic_load(&packs[i]->state) == PACK_OPEN)
+            extents[i].copying = index_find_pack(engine->index, packs[i]->id, &row, &dead, &found,
+                                     NULL) == COFFER_OK &&
+                                 found && row.state == PACK_COPYING;
+    }
     gate_leave(&engine->gate);
     free(packs);
     return extents;
@@ -260,9 +268,8 @@ static struct extent *note_extents(struct local_engine *engine, size_t *count)
 enum coffer_status local_validate(
     struct engine *base, struct engine_validation *validation, struct error *err)
 {
-    struct validate validate = {.engine = local_of(base),
-        .validation = validation,
-        .started_ns = clock_monotonic_ns()};
+    struct validate validate = {
+        .engine = local_of(base), .validation = validation, .started_ns = clock_monotonic_ns()};
     size_t count;
     struct extent *extents = note_extents(validate.engine, &count);
     enum coffer_status status = COFFER_OK;

@@ -12,7 +12,7 @@
 
 enum { ROWS_AT_ONCE = 1024, PLACES_AT_ONCE = 256 };
 
-struct place { /* sorted as bytes */
+struct place {                  /* sorted as bytes */
     uint8_t pack[8], offset[8]; /* big-endian */
     struct digest key;
 };
@@ -150,8 +150,7 @@ enum coffer_status validate_owner(struct validate *validate, uint64_t pack,
         /* Which rows it had nobody can say. */
         if (!block_of_key(item->header.key, &block))
             return COFFER_OK;
-        status = index_find_block(
-            validate->engine->index, &damage->partition, &block, &row, err);
+        status = index_find_block(validate->engine->index, &damage->partition, &block, &row, err);
         if (status == COFFER_OK && row.pack == pack && row.offset == item->offset)
             damage->owner = OWNER_PARTITION;
         return status == COFFER_NO_SUCH_CHUNK ? COFFER_OK : status;
@@ -218,8 +217,7 @@ static enum coffer_status follow(
                 pack_set_unpin(validate->engine->packs, pack);
                 pack = NULL;
             }
-            if (pack == NULL &&
-                pack_set_pin(validate->engine->packs, id, &pack, NULL) != COFFER_OK)
+            if (pack == NULL && pack_set_pin(validate->engine->packs, id, &pack, NULL) != COFFER_OK)
                 pack = NULL;
             if (pack == NULL || !is_record_of(pack, &places[i]))
                 status = report_missing(validate, &places[i], err);
@@ -241,8 +239,8 @@ static enum coffer_status sort_rows(
     struct digest after;
 
     for (bool first = true; status == COFFER_OK && found == ROWS_AT_ONCE; first = false) {
-        status = index_scan_chunks(validate->engine->index, first ? NULL : &after, keys, rows,
-            ROWS_AT_ONCE, &found, err);
+        status = index_scan_chunks(
+            validate->engine->index, first ? NULL : &after, keys, rows, ROWS_AT_ONCE, &found, err);
         for (size_t i = 0; i < found && status == COFFER_OK; i++) {
             struct place place = {.key = keys[i]};
 

@@ -1,7 +1,7 @@
 /*
  * Validation: what the engine proves, the hashes of large chunks, and what damage belongs to.
  */
-#include "storage/maintain/validate.h"
+#include "storage/maintain/validation.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -59,8 +59,8 @@ static void name_partition(
         (void)snprintf(out, VALIDATE_KEY_SIZE, "list of datasets");
         return;
     }
-    if (store->engine->ops->row_scan(store->engine, &root, slice_of("d", 1), slice_of("", 0),
-            false, is_its_name, &search, NULL) != COFFER_OK ||
+    if (store->engine->ops->row_scan(store->engine, &root, slice_of("d", 1), slice_of("", 0), false,
+            is_its_name, &search, NULL) != COFFER_OK ||
         !search.found)
         (void)snprintf(out, VALIDATE_KEY_SIZE, "a dataset or the history of jobs");
 }
@@ -218,8 +218,7 @@ static void __attribute__((format(printf, 2, 3))) add(struct text *text, const c
     int size;
 
     va_start(arguments, format);
-    size = vsnprintf(
-        text->bytes + text->size, sizeof(text->bytes) - text->size, format, arguments);
+    size = vsnprintf(text->bytes + text->size, sizeof(text->bytes) - text->size, format, arguments);
     va_end(arguments);
     invariant(size >= 0 && (size_t)size < sizeof(text->bytes) - text->size);
     text->size += (size_t)size;

@@ -1,5 +1,5 @@
 /*
- * validate.h - how the job of a validation is run; upkeep.c gives it to the registry.
+ * validation.h - how the job of a validation is run; upkeep.c gives it to the registry.
  */
 #pragma once
 
