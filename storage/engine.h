@@ -128,6 +128,19 @@ struct engine_compaction {
     uint64_t bytes_worth; /* look_only: of packs with that dead_ratio */
 };
 
+/* What backup() is to do, and what it did. */
+struct engine_backup {
+    const char *to;      /* a folder that is there: gets, or has some of, the packs */
+    const char *earlier; /* such a folder of a backup before, to take sealed packs from; or NULL */
+    uint64_t bytes_per_second; /* of packs copied; 0: as fast as it goes */
+    /* Called often; false: stop soon. */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+    /* Out: */
+    uint64_t packs, bytes;               /* of the backup; */
+    uint64_t bytes_linked, bytes_copied; /* of those, what was put there now */
+};
+
 enum engine_owner { /* what something damaged belongs to */
     OWNER_NONE,     /* not known, or nothing refers to it */
     OWNER_CHUNK,    /* `key` */
@@ -234,6 +247,13 @@ struct engine_ops {
      * nothing that could be damaged. Blocking. COFFER_DRAINING: stopped by progress(). */
     enum coffer_status (*validate)(
         struct engine *engine, struct engine_validation *validation, struct error *err);
+    /* The packs as they are at one moment, all of them, durably in another folder: sealed ones as
+     * hard links where that goes, others as copies that were read again. A store that has them and
+     * no index is the store of that moment. Reads and commits go on, a compaction does not. NULL:
+     * there are none. Blocking. COFFER_JOB_CONFLICT: a compaction is under way; COFFER_DRAINING:
+     * stopped by progress(); COFFER_DISK_FULL; COFFER_DATA_CORRUPT: a pack is missing. */
+    enum coffer_status (*backup)(
+        struct engine *engine, struct engine_backup *backup, struct error *err);
     void (*status)(struct engine *engine, struct engine_status *status);
     size_t (*packs)(struct engine *engine, uint64_t after, struct engine_pack *packs, size_t count);
     /* Release everything; no other op may be running. */

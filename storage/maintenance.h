@@ -10,7 +10,11 @@
  * A validation reads everything: every record's checksum, every chunk's SHA-256, and the index
  * against the packs both ways. It goes on after damage, and changes nothing.
  *
- * Threads: any; one repack of a store at a time.
+ * A backup is a folder that is a store without an index: what a store was at one moment. Nothing of
+ * it changes later; packs that never change are shared with backups before it, and with the store
+ * itself, as hard links.
+ *
+ * Threads: any; one repack or backup of a store at a time.
  */
 #pragma once
 
@@ -88,3 +92,26 @@ MUST_USE enum coffer_status store_validate(struct store *store,
 /* The same as a job of the kind JOB_VALIDATE. As job_start(). */
 MUST_USE enum coffer_status store_validate_start(
     struct store *store, const struct validate_options *options, uint64_t *id, struct error *err);
+
+/* ---- backup ---- */
+
+struct backup_options {
+    const char *to;            /* a folder, absolute: empty, new, or one with earlier backups */
+    uint64_t bytes_per_second; /* of packs copied; 0: as fast as it goes */
+};
+
+enum { BACKUP_NAME_SIZE = 32, BACKUP_TO_MAX = 100 /* bytes of `to` */ };
+
+struct backup_result {
+    char name[BACKUP_NAME_SIZE]; /* of the new folder in `to` */
+    uint64_t packs, bytes, bytes_linked, bytes_copied;
+};
+
+/* Blocking; what is buffered at the call is written out first. What was made before a failure is
+ * gone on with by the next one. COFFER_BAD_REQUEST: `to` cannot be used; COFFER_JOB_CONFLICT,
+ * COFFER_DRAINING, COFFER_DISK_FULL, COFFER_DATA_CORRUPT (a pack is missing) as above. */
+MUST_USE enum coffer_status store_backup(struct store *store, const struct backup_options *options,
+    const struct maintenance_watch *watch, struct backup_result *result, struct error *err);
+/* The same as a job of the kind JOB_BACKUP. As job_start(). */
+MUST_USE enum coffer_status store_backup_start(
+    struct store *store, const struct backup_options *options, uint64_t *id, struct error *err);

@@ -87,6 +87,18 @@ json_is '[.state, .result.damaged_count, .result.damaged[0].key]' "[\"done\",1,\
 run 1 validate
 printf h | dd of="$pack" bs=1 seek="$at" conv=notrunc status=none
 run 0 validate
+run 0 backup backups --json # relative: to where it was asked
+name=$(jq -r .result.name out.text)
+run 0 backup backups
+is "$(find backups -mindepth 1 -maxdepth 1 | wc -l)" 2
+first=$(find backups -mindepth 1 -maxdepth 1 | sort | head -n 1)
+is "$first" "backups/$name"
+[ -n "$(find data/packs -links +2)" ] || fail "no pack is shared by the store and its backups"
+run 3 backup "$folder/data/inside"
+has "$err" "inside of the store"
+mkdir other && touch other/file
+run 3 backup other
+has "$err" "no backup"
 run 3 validate --repair
 has "$err" "put the content again"
 

@@ -144,8 +144,7 @@ enum coffer_status repack_job_run(struct job *job, void *context, struct error *
     return run_repack(store, job, &options, err);
 }
 
-/* Write out what is buffered, so that it is in packs. What fails is reported to its writers. */
-static enum coffer_status flush(struct store *store, struct error *err)
+enum coffer_status write_out_buffers(struct store *store, struct error *err)
 {
     const struct barrier_failure *failures;
     struct barrier *barrier = NULL;
@@ -173,7 +172,7 @@ enum coffer_status pack_job_run(struct job *job, void *context, struct error *er
 
     pack_options_default(store, &options);
     read_subject(job_subject(job), &options);
-    status = flush(store, err);
+    status = write_out_buffers(store, err);
     return status == COFFER_OK ? run_repack(store, job, &options, err) : status;
 }
 

@@ -13,6 +13,7 @@
 #include "storage/base/lock.h"
 #include "storage/base/log.h"
 #include "storage/chunk/store_parts.h"
+#include "storage/maintain/backups.h"
 #include "storage/maintain/repack.h"
 #include "storage/maintain/validation.h"
 #include "storage/maintenance.h"
@@ -104,6 +105,7 @@ struct upkeep *upkeep_create(struct store *store)
     store_jobs_handle(store, JOB_REPACK, repack_job_run, store);
     store_jobs_handle(store, JOB_PACK, pack_job_run, store);
     store_jobs_handle(store, JOB_VALIDATE, validate_job_run, store);
+    store_jobs_handle(store, JOB_BACKUP, backup_job_run, store);
     if (store->options.repack_dead_ratio > 0 && store->engine->ops->compact != NULL) {
         upkeep->has_thread = pthread_create(&upkeep->thread, NULL, watch_main, upkeep) == 0;
         if (!upkeep->has_thread)

@@ -13,6 +13,7 @@
 #include "storage/base/log.h"
 #include "storage/index/index_partition.h"
 #include "storage/io/file.h"
+#include "storage/pack/backup.h"
 #include "storage/pack/compact.h"
 #include "storage/pack/local_parts.h"
 #include "storage/pack/recovery.h"
@@ -259,6 +260,7 @@ static const struct engine_ops local_ops = {
     .note_damage = local_note_damage,
     .compact = local_compact,
     .validate = local_validate,
+    .backup = local_backup,
     .status = local_status,
     .packs = local_packs,
     .close = local_close,
