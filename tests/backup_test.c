@@ -125,7 +125,7 @@ static void check_backup(struct suite *suite, const char *name, size_t chunks)
 
 static ino_t inode_of(const char *folder, unsigned pack)
 {
-    char path[2 * FIXTURE_PATH_SIZE];
+    char path[2 * FIXTURE_PATH_SIZE + 32];
     struct stat info;
 
     (void)snprintf(path, sizeof(path), "%s/packs/%010u.pack", folder, pack);
@@ -135,9 +135,9 @@ static ino_t inode_of(const char *folder, unsigned pack)
 
 static const char *backup_path(const struct suite *suite, const char *name)
 {
-    static char path[2 * FIXTURE_PATH_SIZE];
+    static char path[FIXTURE_PATH_SIZE + BACKUP_NAME_SIZE];
 
-    (void)snprintf(path, sizeof(path), "%s/%s", suite->to, name);
+    (void)snprintf(path, sizeof(path), "%s/%.31s", suite->to, name);
     return path;
 }
 

@@ -23,8 +23,8 @@
 #include "storage/base/log.h"
 #include "tests/support/store_fixture.h"
 
-/* AFTER_SYNC and AFTER_INDEX: see store_crash_test.c; behind SEAL: see dataset_crash_test.c. */
-static_assert(FAULT_COUNT == 25, "a new fault point needs a test");
+/* AFTER_*: see store_crash_test.c; behind SEAL: {compact_kill,backup,dataset_crash}_test.c. */
+static_assert(FAULT_COUNT == 28, "a new fault point needs a test");
 
 /* ---- fdatasync, watched ---- */
 
