@@ -93,11 +93,7 @@ int repack_command(struct cli *cli)
 
 int validate_command(struct cli *cli)
 {
-    json_t *body = json_pack("{s:s}", "kind", "validate");
-
-    if (option_given(&cli->line, "repair"))
-        (void)json_object_set_new(body, "repair", json_true());
-    return job_start(cli, body);
+    return job_start(cli, json_pack("{s:s}", "kind", "validate"));
 }
 
 /* The folder is the server's: what is relative is meant from here, if the two share a disk. */
