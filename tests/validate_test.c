@@ -262,6 +262,25 @@ static void test_headers(void **state)
     assert_string_equal(suite->result.missing[0].key, hex_of(&suite->keys[SMALL]));
 }
 
+/* The last record, behind which none says that it was durable. */
+static void test_the_end_of_an_open_pack(void **state)
+{
+    struct suite *suite = *state;
+    const struct pack_scan_item *last = &suite->records.items[suite->records.count - 1];
+
+    assert_false(suite->records.sealed);
+    assert_int_equal(last->header.type, RECORD_BATCH);
+    fixture_open(&suite->fixture);
+    file_flip(suite->pack_path, last->offset + 70, 1);
+    check_one(suite, last->offset, "");
+    file_flip(suite->pack_path, last->offset + 70, 1);
+    file_flip(
+        suite->pack_path, last->offset + RECORD_HEADER_SIZE + last->header.stored_size - 1, 1);
+    validate(suite);
+    assert_int_equal(suite->result.damaged_count, 1);
+    assert_int_equal(suite->result.damaged[0].offset, last->offset);
+}
+
 /* All checksums are right, and the content is another one. */
 static void test_another_content(void **state)
 {
@@ -451,6 +470,7 @@ int main(void)
         CASE(test_blocks),
         CASE(test_segments),
         CASE(test_headers),
+        CASE(test_the_end_of_an_open_pack),
         CASE(test_another_content),
         CASE(test_large),
         CASE(test_a_lost_pack),

@@ -189,7 +189,9 @@ static enum coffer_status scan_pack(
         status = look_at(validate, pack->id, &item, &doubts, dead, err);
         validate->validation->bytes_read += item.size;
     }
-    if (atomic_load(&pack->state) == PACK_SEALED)
+    /* Everything before the end was durable when that was noted, and a start closes a pack with a
+     * hole as poisoned: only there may something bad be nobody's loss. */
+    if (atomic_load(&pack->state) != PACK_POISONED)
         settle_doubts(validate, &doubts, UINT64_MAX);
     pack_scan_end(scan);
     return status;
